@@ -1,0 +1,202 @@
+"""``Spec``, the base of all that a user may write, and how a name chooses the model of a field.
+
+Every parameter model of graphnas and of its plugins is a ``Spec``: frozen, unknown fields refused, equal by its fields. An object with one
+*telling* field may be written as that field's plain value. ``Named`` fields look their model up in a registry by a key inside the object
+(``{op: conv1x1, initial: 0}``), ``Keyed`` ones by the object's only key (``{random_crop: [40, 56]}``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, get_args
+
+from annotated_types import Ge, Gt, Le
+from pydantic import (
+    AllowInfNan,
+    BaseModel,
+    ConfigDict,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    ModelWrapValidatorHandler,
+    Strict,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, core_schema
+from pydantic_core.core_schema import ErrorType
+
+from graphnas.errors import suggest
+from graphnas.registry import Registry, UnknownName
+
+# YAML and JSON have types, so "3" is no number, 3.0 no integer and true neither.
+Int = Annotated[int, Strict()]
+PositiveInt = Annotated[int, Strict(), Gt(0)]
+NonNegativeInt = Annotated[int, Strict(), Ge(0)]
+Number = Annotated[float, Strict(), AllowInfNan(False)]
+PositiveNumber = Annotated[float, Strict(), AllowInfNan(False), Gt(0)]
+NonNegativeNumber = Annotated[float, Strict(), AllowInfNan(False), Ge(0)]
+Share = Annotated[float, Strict(), AllowInfNan(False), Ge(0), Le(1)]  # of a whole
+Text = Annotated[str, Strict()]
+Flag = Annotated[bool, Strict()]
+
+
+def problem(message: str, fix: str | None = None) -> PydanticCustomError:
+    """An error for a validator to raise: a message in our words, and what to do about it."""
+    return PydanticCustomError("graphnas", "{message}", {"message": message, "fix": fix})
+
+
+def problem_at(loc: tuple[str | int, ...], message: str, fix: str | None = None, value: Any = None) -> ValidationError:
+    """As ``problem``, at a place below the object that is being validated."""
+    return ValidationError.from_exception_data(
+        "graphnas", [InitErrorDetails(type=problem(message, fix), loc=loc, input=value)]
+    )
+
+
+class Spec(BaseModel):
+    """The base of all parameter models: frozen, no unknown fields, equal by class and fields."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, populate_by_name=True, use_attribute_docstrings=True, protected_namespaces=()
+    )
+    telling: ClassVar[str | None] = None
+    """The field that a plain value stands for."""
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _in_our_words(cls, value: Any, handler: ModelWrapValidatorHandler[Any]) -> Any:
+        if cls.telling is not None and not isinstance(value, (Mapping, cls)):
+            value = {cls.telling: value}
+        try:
+            return handler(value)
+        except ValidationError as error:
+            known = [field.alias or name for name, field in cls.model_fields.items()]
+            raise ValidationError.from_exception_data(
+                error.title, [_with_nearest(details, known) for details in error.errors(include_url=False)]
+            ) from None
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and self.__dict__ == other.__dict__
+
+    def __hash__(self) -> int:
+        return hash((type(self), repr(self)))
+
+
+def _with_nearest(details: Any, known: list[str]) -> InitErrorDetails:
+    kind, loc, context = details["type"], tuple(details["loc"]), details.get("ctx", {})
+    if kind == "extra_forbidden" and len(loc) == 1:
+        kind = problem(f"unknown field {loc[0]!r}", suggest(str(loc[0]), known))
+    elif kind == "graphnas":
+        kind = problem(context["message"], context.get("fix"))
+    elif kind not in _STANDARD:
+        kind = PydanticCustomError(kind, details["msg"].replace("{", "{{").replace("}", "}}"))
+    made = InitErrorDetails(type=kind, loc=loc, input=details["input"])
+    if isinstance(kind, str) and context:
+        made["ctx"] = context
+    return made
+
+
+_STANDARD = frozenset(get_args(ErrorType))
+
+
+@dataclass(frozen=True)
+class Named:
+    """Annotation of a field whose model is looked up by a name inside the object.
+
+    Args:
+        registry: Where the models are.
+        key: The field of the object that holds the name, itself a field of every model (``op: Literal["conv2d"] = "conv2d"``).
+        default: The name if the object has none.
+    """
+
+    registry: Registry
+    key: str
+    default: str | None = None
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_plain_validator_function(self._validate, serialization=_SERIALIZE)
+
+    def _validate(self, value: Any) -> Spec:
+        if isinstance(value, Spec):
+            name = getattr(value, self.key, None)
+            if not isinstance(name, str) or not isinstance(value, _model(self.registry, name, (self.key,))):
+                raise problem(f"{type(value).__name__} is no {self.registry.kind}")
+            return value
+        if isinstance(value, str):
+            value = {self.key: value}
+        if not isinstance(value, Mapping):
+            raise problem(f"expected {self.registry.kind}, got {value!r}", f"write a name, or {{{self.key}: NAME, ...}}")
+        name = value.get(self.key, self.default)
+        if name is None:
+            raise problem_at((self.key,), f"no {self.registry.kind} is named", suggest("", self.registry.names()), value)
+        return _model(self.registry, name, (self.key,)).model_validate({**value, self.key: name})
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        models = [self.registry.get(name) for name in self.registry.names()]
+        return {"anyOf": [{"enum": self.registry.names()}, *(handler(m.__pydantic_core_schema__) for m in models)]}
+
+
+@dataclass(frozen=True)
+class Keyed:
+    """Annotation of a field whose model is looked up by the object's only key; each model says its own as ``name`` (a ClassVar)."""
+
+    registry: Registry
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_plain_validator_function(
+            self._validate,
+            serialization=core_schema.plain_serializer_function_ser_schema(
+                lambda value: {type(value).name: value.model_dump(mode="json", by_alias=True)}
+            ),
+        )
+
+    def _validate(self, value: Any) -> Spec:
+        if isinstance(value, Spec):
+            return value
+        if isinstance(value, str):
+            value = {value: {}}
+        if not isinstance(value, Mapping) or len(value) != 1:
+            raise problem(f"expected one {self.registry.kind}, got {value!r}", "write NAME, or {NAME: {...}}")
+        [(name, fields)] = value.items()
+        model = _model(self.registry, name, (name,) if isinstance(name, str) else ())
+        try:
+            return model.model_validate({} if fields is None else fields)
+        except ValidationError as error:
+            raise ValidationError.from_exception_data(
+                error.title,
+                [
+                    _with_nearest({**details, "loc": (name, *details["loc"])}, [])
+                    for details in error.errors(include_url=False)
+                ],
+            ) from None
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        names = self.registry.names()
+        return {
+            "anyOf": [
+                {"enum": names},
+                *(
+                    {
+                        "type": "object",
+                        "properties": {name: handler(self.registry.get(name).__pydantic_core_schema__)},
+                        "required": [name],
+                        "additionalProperties": False,
+                    }
+                    for name in names
+                ),
+            ]
+        }
+
+
+def _model(registry: Registry, name: Any, loc: tuple[str, ...]) -> type[Spec]:
+    if not isinstance(name, str):
+        raise problem_at(loc, f"the name of a {registry.kind} is text, got {name!r}")
+    try:
+        return registry.get(name)
+    except UnknownName as error:
+        raise problem_at(loc, str(error), error.fix, name) from None
+
+
+_SERIALIZE = core_schema.plain_serializer_function_ser_schema(
+    lambda value: value.model_dump(mode="json", by_alias=True)
+)
