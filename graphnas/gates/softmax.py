@@ -1,0 +1,40 @@
+"""``softmax`` over the candidate operations of one link, as in DARTS (arXiv:1806.09055), Eq. 2; ``none`` is a candidate like any other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+from pydantic.json_schema import SkipJsonSchema
+from torch import Tensor
+
+from graphnas.gates.base import GateFunction
+from graphnas.schema import Number, problem_at
+
+
+class CandidateGate(GateFunction):
+    """Gates of a link that share 1 among its candidates, equally at the start: there is no ``initial`` to choose."""
+
+    initial: Annotated[SkipJsonSchema[Number], Field(exclude=True)] = 0.0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _equal_start(cls, value: Any) -> Any:
+        if isinstance(value, Mapping) and "initial" in value:
+            raise problem_at(
+                ("initial",), "these gates start equal, at 1 / (number of operations)", "leave initial out", value["initial"]
+            )
+        return value
+
+    def inverse(self, gate: float, candidates: int) -> float:
+        return 0.0
+
+
+class Softmax(CandidateGate):
+    """g_k = exp(alpha_k) / sum_j exp(alpha_j) over the candidates of a link; a single candidate's gate is always 1."""
+
+    function: Literal["softmax"] = "softmax"
+
+    def __call__(self, alpha: Tensor, *, training: bool = True) -> Tensor:
+        return alpha.softmax(dim=-1)
