@@ -16,7 +16,7 @@ from graphnas.schema import problem
 class Entropy(Penalty):
     """lambda(t) * mean over gates of -g ln g - (1 - g) ln(1 - g).
 
-    The entropy's slope is infinite at 0 and 1, so gates within float32's epsilon of either count as decided: no entropy to gain, no gradient.
+    The slope is infinite at 0 and 1, so gates within float32's epsilon of either count as decided and get no gradient.
     """
 
     type: Literal["entropy"] = "entropy"

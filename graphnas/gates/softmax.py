@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 from pydantic.json_schema import SkipJsonSchema
@@ -20,12 +20,10 @@ class CandidateGate(GateFunction):
 
     @model_validator(mode="before")
     @classmethod
-    def _equal_start(cls, value: Any) -> Any:
+    def _equal_start(cls, value: object) -> object:
         if isinstance(value, Mapping) and "initial" in value:
-            raise problem_at(
-                ("initial",), "these gates start equal, at 1 / (number of operations)", "leave initial out", value["initial"]
-            )
-        return value
+            raise problem_at(("initial",), "these gates start equal, at 1 / (number of operations)", "leave initial out", value["initial"])
+        return value  # pyright: ignore[reportUnknownVariableType]
 
     def inverse(self, gate: float, candidates: int) -> float:
         return 0.0
