@@ -1,3 +1,105 @@
-"""Train a network for one task with every label you have; ship the network you already had."""
+"""Train a network for one task with every label you have; ship the network you already had.
+
+Names are imported when first asked for (PEP 562), so that ``graphnas --help`` does not import torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+_HOMES = {
+    "graphnas.spec": (
+        "load_spec",
+        "parse_spec",
+        "dump_spec",
+        "to_yaml",
+        "json_schema",
+        "NetworkSpec",
+        "SearchSpaceSpec",
+        "TaskPairSpec",
+        "SearchSpec",
+    ),
+    "graphnas.compiler": ("compile", "weave", "Branch", "Supernet", "tap_values", "penalty"),
+    "graphnas.graph.links": ("Link",),
+    "graphnas.prune": ("prune", "Pruned", "Certificate"),
+    "graphnas.export": ("save", "load"),
+    "graphnas.runs": ("search", "evaluate", "SearchResult"),
+    "graphnas.plugins": (
+        "register_operation",
+        "register_network",
+        "register_gate",
+        "register_penalty",
+        "register_task_type",
+        "register_layout",
+        "register_transform",
+        "register_balance",
+    ),
+    "graphnas.errors": (
+        "GraphNASError",
+        "SpecError",
+        "RecordError",
+        "DataError",
+        "PruneError",
+        "ArtifactError",
+        "RunError",
+        "Problem",
+        "Where",
+    ),
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = ["__version__", *_HOME]  # noqa: PLE0604  # pyright: ignore[reportUnsupportedDunderAll]
+
+if TYPE_CHECKING:
+    from graphnas.errors import ArtifactError as ArtifactError
+    from graphnas.errors import DataError as DataError
+    from graphnas.errors import GraphNASError as GraphNASError
+    from graphnas.errors import Problem as Problem
+    from graphnas.errors import PruneError as PruneError
+    from graphnas.errors import RecordError as RecordError
+    from graphnas.errors import RunError as RunError
+    from graphnas.errors import SpecError as SpecError
+    from graphnas.errors import Where as Where
+    from graphnas.graph.links import Link as Link
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'graphnas' has no attribute {name!r}")
+    if name in _ALSO_PACKAGES:
+        return importlib.import_module(f"graphnas.{name}")
+    value = getattr(importlib.import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+class _CallablePackage(ModuleType):
+    """A subpackage that shares its name with a function: ``gn.prune`` is the package, ``gn.prune(net)`` calls the function."""
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        name = self.__name__.rpartition(".")[2]
+        return getattr(importlib.import_module(_HOME[name]), name)(*args, **options)
+
+
+_ALSO_PACKAGES = ("prune", "search")
+
+
+class _Graphnas(ModuleType):
+    """The import system sets a subpackage as an attribute of this module, whoever imports it and whenever; those two become callable."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in _ALSO_PACKAGES and isinstance(value, ModuleType):
+            value.__class__ = _CallablePackage
+        super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Graphnas

@@ -78,11 +78,7 @@ def _load_plugins() -> None:
 
 def _builtins(package: str, listing: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
     """``{file: {name: attribute}}`` below a package -> ``{name: module:attribute}``."""
-    return {
-        name: f"graphnas.{package}.{file}:{attribute}"
-        for file, names in listing.items()
-        for name, attribute in names.items()
-    }
+    return {name: f"graphnas.{package}.{file}:{attribute}" for file, names in listing.items() for name, attribute in names.items()}
 
 
 operations = Registry(
@@ -164,9 +160,7 @@ task_types = Registry(
 )
 layouts = Registry(
     "layout",
-    _builtins(
-        "data", {"webdataset": {"webdataset": "WebDataset"}, "nyuv2": {"nyuv2": "Nyuv2"}, "python": {"python": "PythonData"}}
-    ),
+    _builtins("data", {"webdataset": {"webdataset": "WebDataset"}, "nyuv2": {"nyuv2": "Nyuv2"}, "python": {"python": "PythonData"}}),
 )
 transforms = Registry(
     "transform",

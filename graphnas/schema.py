@@ -48,17 +48,13 @@ def problem(message: str, fix: str | None = None) -> PydanticCustomError:
 
 def problem_at(loc: tuple[str | int, ...], message: str, fix: str | None = None, value: Any = None) -> ValidationError:
     """As ``problem``, at a place below the object that is being validated."""
-    return ValidationError.from_exception_data(
-        "graphnas", [InitErrorDetails(type=problem(message, fix), loc=loc, input=value)]
-    )
+    return ValidationError.from_exception_data("graphnas", [InitErrorDetails(type=problem(message, fix), loc=loc, input=value)])
 
 
 class Spec(BaseModel):
     """The base of all parameter models: frozen, no unknown fields, equal by class and fields."""
 
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, populate_by_name=True, use_attribute_docstrings=True, protected_namespaces=()
-    )
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, use_attribute_docstrings=True, protected_namespaces=())
     telling: ClassVar[str | None] = None
     """The field that a plain value stands for."""
 
@@ -164,10 +160,7 @@ class Keyed:
         except ValidationError as error:
             raise ValidationError.from_exception_data(
                 error.title,
-                [
-                    _with_nearest({**details, "loc": (name, *details["loc"])}, [])
-                    for details in error.errors(include_url=False)
-                ],
+                [_with_nearest({**details, "loc": (name, *details["loc"])}, []) for details in error.errors(include_url=False)],
             ) from None
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
@@ -197,6 +190,4 @@ def _model(registry: Registry, name: Any, loc: tuple[str, ...]) -> type[Spec]:
         raise problem_at(loc, str(error), error.fix, name) from None
 
 
-_SERIALIZE = core_schema.plain_serializer_function_ser_schema(
-    lambda value: value.model_dump(mode="json", by_alias=True)
-)
+_SERIALIZE = core_schema.plain_serializer_function_ser_schema(lambda value: value.model_dump(mode="json", by_alias=True))

@@ -1,0 +1,60 @@
+# All that is needed: make, and Python 3.11 or newer with pip. Everything else goes into .venv in this folder.
+#
+#   make quickstart   the whole way on real images, in a few minutes: runs/quickstart
+#   make test         the test suite
+#   make lint         ruff, pyright, import-linter
+#   make build        source distribution and wheel, in dist/
+#
+# PIP_ARGS reaches pip, for example to choose a build of torch.
+
+SHELL := /bin/sh
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP_ARGS ?=
+PYTEST_ARGS ?= -n 2
+# The newest of these that is 3.11 or newer; PYTHON=... chooses another.
+PYTHON ?= $(shell for name in python3.13 python3.12 python3.11 python3 python; do \
+	if "$$name" -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then echo "$$name"; break; fi; done)
+
+.PHONY: help quickstart test lint build clean
+help:
+	@sed -n 's/^#   //p' Makefile
+
+$(BIN)/python:
+	@if [ -z "$(PYTHON)" ]; then echo "graphnas needs Python 3.11 or newer; set PYTHON=/path/to/python" >&2; exit 1; fi
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "graphnas needs Python 3.11 or newer; $(PYTHON) is older; set PYTHON=/path/to/python" >&2; exit 1; }
+	@# Some systems split ensurepip off; then the system's pip puts pip into the environment.
+	"$(PYTHON)" -m venv $(VENV) || \
+		{ "$(PYTHON)" -m venv --clear --without-pip $(VENV) && "$(PYTHON)" -m pip --python $(BIN)/python install --quiet pip; }
+
+# The stamps make a second call quick: pip runs again only when what is installed would change.
+$(VENV)/.installed: pyproject.toml setup.py | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) --editable .
+	@touch $@
+
+$(VENV)/.installed-test: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) --editable '.[test]'
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed-test
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) --editable '.[dev]'
+	@touch $@
+
+quickstart: $(VENV)/.installed
+	$(BIN)/graphnas search examples/quickstart/search.yaml --out runs/quickstart --overwrite
+
+test: $(VENV)/.installed-test
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+build: $(VENV)/.installed-test
+	$(BIN)/python -m build
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,0 +1,1 @@
+"""Where the wheel puts the folders networks, searchspaces and taskpairs of the repository."""
