@@ -37,7 +37,9 @@ def run(*arguments: str) -> tuple[int, str, str]:
 
 
 def python(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, cwd=cwd, env={**os.environ, "COLUMNS": "120"})
+    return subprocess.run(
+        [sys.executable, *arguments], capture_output=True, text=True, check=False, cwd=cwd, env={**os.environ, "COLUMNS": "120"}
+    )
 
 
 def test_version() -> None:

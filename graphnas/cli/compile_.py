@@ -1,0 +1,137 @@
+"""``graphnas compile SPEC``: check a spec, prove what it promises, say what it costs; nothing is trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from graphnas.cli.options import common, json_output, overrides
+from graphnas.errors import GraphNASError, Where
+
+if TYPE_CHECKING:
+    from graphnas.cli.summary import Summary
+    from graphnas.compiler import Supernet
+    from graphnas.spec import NetworkSpec, SearchSpaceSpec, SearchSpec, TaskPairSpec
+
+DRAWINGS = (".svg", ".mmd")
+
+
+@click.command("compile", short_help="Check a spec, prove what it promises, and say what it costs.")
+@click.argument("spec")
+@click.option("--graph", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Draw the supernet: FILE.svg or FILE.mmd.")
+@click.option("--verbose", "-v", is_flag=True, help="Print the typed graph of every branch.")
+@overrides
+@json_output
+@common
+def command(spec: str, graph: Path | None, verbose: bool, overrides: tuple[str, ...], as_json: bool) -> None:
+    """Check SPEC and everything it names; print branches, links, what is proven, and costs.
+
+    SPEC is a file, or the name of one that comes with graphnas. A search is compiled in full. A network, a search space or a task pair is
+    checked as far as it goes by itself.
+    """
+    from graphnas.spec import SearchSpec, load_spec
+
+    if graph is not None and graph.suffix not in DRAWINGS:
+        raise GraphNASError(f"can't draw {graph.name!r}", where=Where("--graph"), fix="a name that ends in .svg or .mmd")
+    loaded = load_spec(spec, overrides=overrides)
+    if isinstance(loaded, SearchSpec):
+        _search(loaded, graph, verbose=verbose, as_json=as_json)
+    elif graph is not None:
+        raise GraphNASError(f"a {loaded.kind} has no links to draw", where=Where("--graph"), fix="give a search")
+    else:
+        _other(loaded, as_json=as_json)
+
+
+def _search(spec: SearchSpec, graph: Path | None, *, verbose: bool, as_json: bool) -> None:
+    from graphnas.cli.summary import summarize
+    from graphnas.cli.terminal import show_json
+    from graphnas.compiler import compile as compile_spec
+
+    net = compile_spec(spec)
+    if graph is not None:
+        _draw(net, graph)
+    summary = summarize(spec, net)
+    if as_json:
+        show_json(summary.as_json())
+        return
+    if verbose:
+        _print_graphs(net)
+    _print(summary)
+
+
+def _draw(net: Supernet, file: Path) -> None:
+    from graphnas.cli.mermaid import mermaid
+    from graphnas.cli.picture import picture
+    from graphnas.cli.svg import svg
+
+    vanishing = [index for index, rule in enumerate(net.space.links) if rule.converges_to == "zero"]
+    drawn = picture({task: branch.graph for task, branch in net.branches.items()}, net.links, net.primary, vanishing)
+    file.write_text(svg(drawn) if file.suffix == ".svg" else mermaid(drawn), encoding="utf-8")
+
+
+def _print_graphs(net: Supernet) -> None:
+    from graphnas.graph.text import text
+
+    for task, branch in net.branches.items():
+        click.echo(f"{task}:\n{text(branch.graph)}\n")
+
+
+def _print(summary: Summary) -> None:
+    from graphnas.cli.terminal import short, show, table
+
+    cost = summary.training
+    show(
+        table(
+            "branches",
+            ("task", "role", "nodes", "taps", "parameters", "MACs"),
+            [(row.task, row.role, row.nodes, row.taps, row.parameters, row.macs) for row in summary.branches],
+            right=("nodes", "taps", "parameters", "MACs"),
+        ),
+        table(
+            "links",
+            ("rule", "direction", "links", "operations", "parameters", "converges to"),
+            [
+                (f"links[{row.rule}]", row.direction, row.links, ", ".join(row.operations), row.parameters, row.converges_to)
+                for row in summary.rules
+            ],
+            right=("links", "parameters"),
+        ),
+        "proven\n" + "\n".join(f"  {statement}" for statement in summary.proven),
+        f"training, estimated: {cost.relative:.2f} x the single-task network's for one weight update\n"
+        f"  supernet: {short(cost.supernet_macs)} MACs forward x {cost.supernet_samples} samples x {cost.supernet_passes}"
+        f"; {summary.primary} alone: {short(cost.primary_macs)} x {cost.primary_samples} x 3 (a backward pass counts twice, without weight"
+        " gradients once)",
+        f"inference: {summary.inference_macs:,} MACs for one sample, {summary.inference_parameters:,} parameters",
+    )
+
+
+def _other(spec: NetworkSpec | SearchSpaceSpec | TaskPairSpec, *, as_json: bool) -> None:
+    from graphnas.cli.terminal import show, show_json, table
+
+    facts = _facts(spec)
+    if as_json:
+        show_json({"kind": spec.kind, **facts})
+    else:
+        rows = [(name, ", ".join(map(str, value)) if isinstance(value, list) else value) for name, value in facts.items()]
+        show(table(f"{spec.kind}: correct", ("", ""), rows))
+
+
+def _facts(spec: NetworkSpec | SearchSpaceSpec | TaskPairSpec) -> dict[str, Any]:
+    from graphnas.spec import NetworkSpec, SearchSpaceSpec
+
+    if isinstance(spec, NetworkSpec):
+        return {
+            "inputs": [f"{name}: {written}" for name, written in spec.inputs.items()],
+            "parameters": list(spec.parameters),
+            "nodes": len(spec.nodes),
+            "outputs": list(spec.outputs),
+            "stages": list(spec.taps),
+        }
+    if isinstance(spec, SearchSpaceSpec):
+        return {
+            "links": [f"{rule.source} -> {rule.destination}, converges to {rule.converges_to}" for rule in spec.links],
+            "inference": spec.constraints.inference,
+        }
+    return {"primary": spec.primary, "tasks": list(spec.tasks), "sources": list(spec.sources), "inputs": list(spec.inputs)}

@@ -1,0 +1,152 @@
+"""What ``graphnas compile`` says about a supernet, as plain data for ``--json`` and for the tables."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from graphnas.compiler import Supernet
+    from graphnas.spec import SearchSpec
+
+BACKWARD = 2  # a backward pass in forward passes: the gradients of activations and of weights
+BACKWARD_WITHOUT_WEIGHTS = 1  # alpha step: weights are frozen, their gradients are not computed
+
+
+@dataclass(frozen=True)
+class BranchRow:
+    """One branch: sizes of the single-task network of a task, MACs for one sample."""
+
+    task: str
+    role: str
+    nodes: int
+    taps: int
+    parameters: int
+    macs: int
+
+
+@dataclass(frozen=True)
+class RuleRow:
+    """The links of one rule of the space; MACs for one sample, shape adapters included."""
+
+    rule: int
+    direction: str
+    links: int
+    operations: tuple[str, ...]
+    parameters: int
+    converges_to: str
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Multiply-accumulates of training, from forward passes: an estimate, not a measurement.
+
+    Args:
+        supernet_macs: One forward of the supernet with one sample.
+        primary_macs: The same of the primary's single-task network.
+        supernet_samples: Samples in a batch of the supernet (those with the primary's label and the auxiliary ones).
+        primary_samples: Samples in a batch of the single-task network.
+        supernet_passes: Forward-sized passes that one weight update costs: 3 (a backward counts twice); with alternate updates 2 more for
+            the alpha step, which computes no weight gradients.
+        relative: The supernet's weight update in units of the single-task network's.
+    """
+
+    supernet_macs: int
+    primary_macs: int
+    supernet_samples: int
+    primary_samples: int
+    supernet_passes: int
+    relative: float
+
+
+@dataclass(frozen=True)
+class Summary:
+    """All of it."""
+
+    primary: str
+    branches: tuple[BranchRow, ...]
+    rules: tuple[RuleRow, ...]
+    proven: tuple[str, ...]
+    training: Cost
+    inference_macs: int
+    inference_parameters: int
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def summarize(spec: SearchSpec, net: Supernet) -> Summary:
+    """Count branches, links and costs of a compiled search."""
+    from graphnas.compiler.macs import count_macs
+
+    branches = tuple(
+        BranchRow(
+            task,
+            "primary" if task == net.primary else "auxiliary",
+            len(branch.graph.nodes),
+            len(branch.taps),
+            sum(parameter.numel() for parameter in branch.module.parameters()),
+            branch.macs,
+        )
+        for task, branch in net.branches.items()
+    )
+    own = next(row for row in branches if row.task == net.primary)
+    example = {name: value for branch in net.branches.values() for name, value in branch.example.items()}
+    was_training = net.training
+    supernet_macs = count_macs(net.eval(), example)
+    net.train(was_training)
+    return Summary(
+        primary=net.primary,
+        branches=branches,
+        rules=_rules(net),
+        proven=_proven(net),
+        training=_cost(spec, bool(net.alphas), supernet_macs, own.macs),
+        inference_macs=own.macs if net.space.constraints.inference == "primary" else count_macs(net.view([net.primary]), example),
+        inference_parameters=own.parameters
+        if net.space.constraints.inference == "primary"
+        else sum(p.numel() for p in net.view([net.primary]).parameters()),
+    )
+
+
+def _rules(net: Supernet) -> tuple[RuleRow, ...]:
+    rows: list[RuleRow] = []
+    for index, rule in enumerate(net.space.links):
+        links = [link for link in net.links if link.rule == index]
+        modules = [module for link in links for module in net.link_operations[link.id].values() if module is not None]
+        rows.append(
+            RuleRow(
+                index,
+                f"{rule.source} -> {rule.destination}",
+                len(links),
+                tuple(dict.fromkeys(name for link in links for name in link.operations)),
+                sum(parameter.numel() for module in modules for parameter in module.parameters()),
+                rule.converges_to,
+            )
+        )
+    return tuple(rows)
+
+
+def _proven(net: Supernet) -> tuple[str, ...]:
+    """What compilation has proven; it refuses where it can't."""
+    statements = ["acyclic: the links close no cycle, in both directions at once"]
+    vanishing = sum(link.direction == "a2p" for link in net.links)
+    inference = net.space.constraints.inference
+    if inference == "primary":
+        what = f"without the {vanishing} links that converge to zero " if vanishing else ""
+        statements.append(f"asymmetric: {what}no auxiliary value reaches an output of {net.primary}, and no fusion stays in it")
+    elif inference == "primary+fusion":
+        statements.append(f"asymmetric but for fusion: norms and activations of {net.primary}'s fusions stay at inference")
+    else:
+        statements.append("not asymmetric: constraints.inference is all, so the whole supernet is kept at inference")
+    return tuple(statements)
+
+
+def _cost(spec: SearchSpec, has_alphas: bool, supernet_macs: int, primary_macs: int) -> Cost:
+    training = spec.training
+    single = training.batch_size
+    samples = single + training.auxiliary_batch_size
+    passes = 1 + BACKWARD
+    if training.updates == "alternate" and has_alphas:
+        passes += 1 + BACKWARD_WITHOUT_WEIGHTS
+    relative = supernet_macs * samples * passes / (primary_macs * single * (1 + BACKWARD))
+    return Cost(supernet_macs, primary_macs, samples, single, passes, round(relative, 2))
