@@ -1,7 +1,7 @@
 """Every example of the README and of docs/ runs.
 
-In a document, ```` ```python ```` blocks run one after the other in one namespace; a line ``<!-- not run: WHY -->`` above a block exempts it.
-A block under ``<!-- file: NAME -->`` is written to that file first; YAML files so written that say their kind must be correct.
+In a document, blocks of Python run one after the other in one namespace; a line ``<!-- not run: WHY -->`` above a block exempts it. A block
+under ``<!-- file: NAME -->`` is written to that file first; YAML files so written that say their kind must be correct.
 """
 
 from __future__ import annotations
