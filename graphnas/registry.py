@@ -113,7 +113,8 @@ operations = Registry(
                 "transformer_block": "TransformerBlock",
             },
             "residual": {"basic_block": "BasicBlock", "bottleneck": "Bottleneck"},
-            "heads": {"linear_head": "LinearHead", "fpn_head": "FpnHead", "dpt_head": "DptHead"},
+            "heads": {"linear_head": "LinearHead", "fpn_head": "FpnHead"},
+            "dpt": {"dpt_head": "DptHead"},
             "pretrained": {"timm": "Timm", "torchvision": "Torchvision"},
         },
     )

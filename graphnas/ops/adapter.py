@@ -6,8 +6,8 @@
 | tokens | tokens of the same length and grid | nothing: every token is mapped alone |
 | image or tokens | image or tokens | to an image (prefix tokens dropped), mapped, resized, to tokens (prefix tokens are zeros) |
 
-Images are resized to what the destination measures at run time, so links also work at sizes other than those the types were bound to. A map
-of channels and a resize commute, nearly; so the map runs at the smaller of the two resolutions.
+Images are resized to what the destination measures at run time, so links also work at sizes other than those that the types were bound
+to. A map of channels and a resize commute, nearly; so the map runs at the smaller of the two resolutions.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from torch import Tensor
 
 from graphnas.graph.types import Image, Tokens, ValueType, Vector
 from graphnas.ops.base import LinkOperation, TypeRuleError
+from graphnas.ops.grid import exact_grid, grid_like, image_of, resize
 from graphnas.schema import NonNegativeInt
 
 Resize = Literal["bilinear", "nearest"]
@@ -71,17 +72,23 @@ class Adapter:
         """Adapt ``x`` to the shape of ``destination``; ``mapped`` takes the channels of the one to those of the other."""
         if not self.spatial:
             return mapped(x)
-        x = _as_image(x, self.source)
-        size = _runtime_grid(destination, self.destination)
-        x = self._resized(mapped(x), size) if self.first else mapped(self._resized(x, size))
+        size = self._runtime_size(x, destination)
+        if isinstance(self.source, Tokens):
+            x = image_of(x, self.source, destination if isinstance(self.destination, Image) else None)
+        x = resize(mapped(x), size, self.resize) if self.first else mapped(resize(x, size, self.resize))
         if isinstance(self.destination, Tokens):
             x = F.pad(x.flatten(2).transpose(1, 2), (0, 0, self.destination.prefix, 0))
         return x
 
-    def _resized(self, x: Tensor, size: tuple[int, int]) -> Tensor:
-        if (x.shape[-2], x.shape[-1]) == size:
-            return x
-        return F.interpolate(x, size=size, mode=self.resize, align_corners=False if self.resize == "bilinear" else None)
+    def _runtime_size(self, x: Tensor, destination: Tensor) -> tuple[int, int]:
+        """Rows and columns that the destination has at run time."""
+        if isinstance(self.destination, Image):
+            return destination.shape[2], destination.shape[3]
+        assert isinstance(self.destination, Tokens)
+        patches = destination.shape[1] - self.destination.prefix
+        return (
+            grid_like(patches, x.shape[2], x.shape[3]) if isinstance(self.source, Image) else exact_grid(patches, _grid(self.destination))
+        )
 
 
 def adapter(source: ValueType, destination: ValueType, options: AdaptedOperation, *, spatial: bool = False) -> Adapter:
@@ -140,26 +147,3 @@ def _grid(value: ValueType) -> tuple[int, int]:
     assert isinstance(value, Tokens)
     assert value.grid is not None
     return value.grid
-
-
-def _runtime_grid(x: Tensor, value: ValueType) -> tuple[int, int]:
-    """Rows and columns of a tensor of this type, which may be larger or smaller than the type says, tokens in the same proportions."""
-    if isinstance(value, Image):
-        return x.shape[-2], x.shape[-1]
-    assert isinstance(value, Tokens)
-    rows, columns = _grid(value)
-    patches = x.shape[1] - value.prefix
-    if patches != rows * columns:
-        rows = round(math.sqrt(patches * rows / columns))
-        columns = patches // max(rows, 1)
-        if rows * columns != patches:
-            raise ValueError(f"{patches} patches do not form a grid of the proportions of {value.grid}")
-    return rows, columns
-
-
-def _as_image(x: Tensor, value: ValueType) -> Tensor:
-    if isinstance(value, Image):
-        return x
-    assert isinstance(value, Tokens)
-    rows, columns = _runtime_grid(x, value)
-    return x[:, value.prefix :].transpose(1, 2).reshape(x.shape[0], -1, rows, columns)

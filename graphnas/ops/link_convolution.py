@@ -7,12 +7,12 @@ from typing import Annotated, Any, Literal
 
 import torch
 import torch.nn.functional as F
-from pydantic import PlainValidator, WithJsonSchema
 from torch import Tensor, nn
 
 from graphnas.graph.types import ValueType
 from graphnas.ops.adapter import AdaptedOperation, Adapter, adapter
 from graphnas.ops.base import LinkModule
+from graphnas.ops.rules import Checked
 from graphnas.schema import problem
 
 
@@ -22,11 +22,7 @@ def _initial(value: Any) -> float | str:
     raise problem(f"initial is a number (that many times the identity) or kaiming, got {value!r}", "initial: 0")
 
 
-Initial = Annotated[
-    float | Literal["kaiming"],
-    PlainValidator(_initial),
-    WithJsonSchema({"anyOf": [{"type": "number"}, {"const": "kaiming"}]}),
-]
+Initial = Annotated[float | Literal["kaiming"], Checked(_initial, {"anyOf": [{"type": "number"}, {"const": "kaiming"}]})]
 
 
 class LinkConv1x1(AdaptedOperation):

@@ -1,0 +1,56 @@
+"""Resolutions at run time, which may be others than those that types were bound to: of images, and of the patch grid behind tokens."""
+
+from __future__ import annotations
+
+import math
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from graphnas.graph.types import Tokens
+
+
+def exact_grid(patches: int, grid: tuple[int, int]) -> tuple[int, int]:
+    """Rows and columns of this many patches in the very proportions of ``grid``.
+
+    Raises:
+        ValueError: There are none: images of other proportions came in, and tokens alone don't tell which.
+    """
+    if patches == grid[0] * grid[1]:
+        return grid
+    divisor = math.gcd(*grid)
+    rows, columns = grid[0] // divisor, grid[1] // divisor
+    times = math.isqrt(patches // (rows * columns))
+    if times * times * rows * columns != patches:
+        raise ValueError(f"{patches} patches are no grid of {rows} : {columns}, the proportions that the network was built for")
+    return times * rows, times * columns
+
+
+def grid_like(patches: int, height: int, width: int) -> tuple[int, int]:
+    """Rows and columns of this many patches, in proportions as near as can be to those of an image that they were made from."""
+    best = min(
+        (rows for rows in range(1, patches + 1) if patches % rows == 0),
+        key=lambda rows: abs(math.log(rows * rows * width / (patches * height))),
+    )
+    return best, patches // best
+
+
+def image_of(x: Tensor, value: Tokens, like: Tensor | None = None) -> Tensor:
+    """The patches of tokens (N, L, D) as an image (N, D, rows, columns); class and register tokens are dropped.
+
+    Args:
+        x: Tokens of the type ``value``, apart from their number of patches.
+        value: A type whose grid is known.
+        like: An image (N, C, H, W) of the same proportions, if there is one.
+    """
+    assert value.grid is not None
+    patches = x.shape[1] - value.prefix
+    rows, columns = exact_grid(patches, value.grid) if like is None else grid_like(patches, like.shape[2], like.shape[3])
+    return x[:, value.prefix :].transpose(1, 2).reshape(x.shape[0], -1, rows, columns)
+
+
+def resize(x: Tensor, size: tuple[int, int], mode: str = "bilinear") -> Tensor:
+    """An image (N, C, H, W) to these rows and columns; itself if it has them."""
+    if (x.shape[2], x.shape[3]) == size:
+        return x
+    return F.interpolate(x, size=size, mode=mode, align_corners=False if mode == "bilinear" else None)
