@@ -72,7 +72,9 @@ class Spec(BaseModel):
             ) from None
 
     def __eq__(self, other: object) -> bool:
-        return type(self) is type(other) and self.__dict__ == other.__dict__
+        if not isinstance(other, Spec):
+            return NotImplemented
+        return type(self) is type(other) and self.__dict__ == other.__dict__ and self.__pydantic_extra__ == other.__pydantic_extra__
 
     def __hash__(self) -> int:
         return hash((type(self), repr(self)))
