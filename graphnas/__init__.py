@@ -29,16 +29,8 @@ _HOMES = {
     "graphnas.prune": ("prune", "Pruned", "Certificate"),
     "graphnas.export": ("save", "load"),
     "graphnas.runs": ("search", "evaluate", "SearchResult"),
-    "graphnas.plugins": (
-        "register_operation",
-        "register_network",
-        "register_gate",
-        "register_penalty",
-        "register_task_type",
-        "register_layout",
-        "register_transform",
-        "register_balance",
-    ),
+    "graphnas.ops.register": ("register_operation", "register_network"),
+    "graphnas.plugins": ("register_gate", "register_penalty", "register_task_type", "register_layout", "register_balance"),
     "graphnas.errors": (
         "GraphNASError",
         "SpecError",
@@ -66,6 +58,13 @@ if TYPE_CHECKING:
     from graphnas.errors import SpecError as SpecError
     from graphnas.errors import Where as Where
     from graphnas.graph.links import Link as Link
+    from graphnas.ops.register import register_network as register_network
+    from graphnas.ops.register import register_operation as register_operation
+    from graphnas.plugins import register_balance as register_balance
+    from graphnas.plugins import register_gate as register_gate
+    from graphnas.plugins import register_layout as register_layout
+    from graphnas.plugins import register_penalty as register_penalty
+    from graphnas.plugins import register_task_type as register_task_type
 
 
 def __getattr__(name: str) -> Any:

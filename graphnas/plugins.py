@@ -1,84 +1,69 @@
 """``gn.register_...``: names of the user's own, beside the built-in ones in specs, schemas, messages and lists.
 
 A module that calls these is named on the command line (``--plugin MODULE``) or by an installed package's ``graphnas.plugins`` entry point.
-A spec file can't name one: what a file says is never imported.
+A spec file can't name one: what a file says is never imported. All work as decorators of a class; its name is the default of the field that
+names its like in specs (``function: Literal["tanh"] = "tanh"``). Operations and networks are registered by ``graphnas.ops.register``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
 from graphnas import registry
 from graphnas.errors import GraphNASError
 from graphnas.registry import Registry
 
-if TYPE_CHECKING:
-    from torch import nn
+Model = TypeVar("Model", bound=type[Any])
 
 
-def register_operation(name: str, operation: type[Any]) -> None:
-    """Add a node operation (subclass of ``Operation``) or a link operation (``LinkOperation``); its field ``op`` must say the same name."""
-    from graphnas.ops.base import LinkOperation, Operation
-
-    if issubclass(operation, LinkOperation):
-        _add(registry.link_operations, "op", name, operation, LinkOperation)
-    else:
-        _add(registry.operations, "op", name, operation, Operation)
-
-
-def register_gate(name: str, gate: type[Any]) -> None:
-    """Add a gate function, a subclass of ``GateFunction``; its field ``function`` must say the same name."""
+def register_gate(cls: Model) -> Model:
+    """Add a gate function, a subclass of ``GateFunction``, under the name in its field ``function``."""
     from graphnas.gates.base import GateFunction
 
-    _add(registry.gates, "function", name, gate, GateFunction)
+    return _add(registry.gates, cls, GateFunction, "function")
 
 
-def register_penalty(name: str, penalty: type[Any]) -> None:
-    """Add a penalty, a subclass of ``Penalty``; its field ``type`` must say the same name."""
+def register_penalty(cls: Model) -> Model:
+    """Add a penalty, a subclass of ``Penalty``, under the name in its field ``type``."""
     from graphnas.gates.base import Penalty
 
-    _add(registry.penalties, "type", name, penalty, Penalty)
+    return _add(registry.penalties, cls, Penalty, "type")
 
 
-def register_task_type(name: str, task_type: type[Any]) -> None:
-    """Add a task type, a subclass of ``TaskType``; its field ``type`` must say the same name."""
+def register_task_type(cls: Model) -> Model:
+    """Add a task type, a subclass of ``TaskType``, under the name in its field ``type``."""
     from graphnas.tasks.base import TaskType
 
-    _add(registry.task_types, "type", name, task_type, TaskType)
+    return _add(registry.task_types, cls, TaskType, "type")
 
 
-def register_layout(name: str, layout: type[Any]) -> None:
-    """Add a layout of data on disk, a subclass of ``Layout``; its field ``layout`` must say the same name."""
+def register_layout(cls: Model) -> Model:
+    """Add a layout of data on disk, a subclass of ``Layout``, under the name in its field ``layout``."""
     from graphnas.data.base import Layout
 
-    _add(registry.layouts, "layout", name, layout, Layout)
+    return _add(registry.layouts, cls, Layout, "layout")
 
 
-def register_balance(name: str, balance: type[Any]) -> None:
-    """Add a way to combine losses, a subclass of ``Balance``; its field ``type`` must say the same name."""
+def register_balance(cls: Model) -> Model:
+    """Add a way to combine losses, a subclass of ``Balance``, under the name in its field ``type``."""
     from graphnas.search.balance.base import Balance
 
-    _add(registry.balances, "type", name, balance, Balance)
+    return _add(registry.balances, cls, Balance, "type")
 
 
-def register_network(name: str, network: Callable[..., nn.Module]) -> None:
-    """Add a network: a class, or a function that returns an ``nn.Module``.
+def _add(entries: Registry, cls: Model, base: type[Any], field: str) -> Model:
+    """Register a class under its own name.
 
-    In YAML it is an operation of that name, its fields the keyword arguments, so that a run can be resumed and an artifact loaded from the
-    spec alone.
+    Raises:
+        GraphNASError: It is of another kind, has no name, is abstract, or its name is taken.
     """
-    if not callable(network):
-        raise GraphNASError(f"{name!r} is no network: {network!r} can't be called", fix="give a class, or a function that returns a module")
-    registry.networks.register(name, network)
-
-
-def _add(entries: Registry, field: str, name: str, model: type[Any], base: type[Any]) -> None:
-    if not issubclass(model, base):
-        raise GraphNASError(f"{model.__name__} is no {entries.kind}", fix=f"make it a subclass of {base.__name__}")
-    said = model.model_fields[field].default if field in model.model_fields else None
-    if said != name:
-        raise GraphNASError(
-            f"{model.__name__} is registered as {name!r}, its field {field!r} says {said!r}", fix=f'{field}: Literal["{name}"] = "{name}"'
-        )
-    entries.register(name, model)
+    if not issubclass(cls, base):
+        raise GraphNASError(f"{cls.__name__} is no {entries.kind}", fix=f"derive it from {base.__module__}.{base.__name__}")
+    name = cls.model_fields[field].default if field in cls.model_fields else None
+    if not isinstance(name, str):
+        raise GraphNASError(f"{cls.__name__} has no name", fix=f'{field}: Literal["my_name"] = "my_name"')
+    missing = sorted(getattr(cls, "__abstractmethods__", ()))
+    if missing:
+        raise GraphNASError(f"{cls.__name__} does not define {', '.join(missing)}", fix=f"define all methods of a {base.__name__}")
+    entries.register(name, cls)
+    return cls

@@ -1,18 +1,22 @@
-"""Names of the user's own: registered once, used like built-in ones, refused with a fix when they contradict themselves."""
+"""Names of the user's own: registered once, used like built-in ones, refused with a fix when something is wrong with them."""
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Callable
+from typing import Any, Literal
 
 import pytest
 
 import graphnas as gn
 from graphnas import registry
+from graphnas.gates.base import GateFunction, Penalty
+from graphnas.gates.l1 import L1
 from graphnas.gates.sigmoid import Sigmoid
-from graphnas.ops.link_simple import LinkIdentity
+
+REGISTRIES = [entries for entries in vars(registry).values() if isinstance(entries, registry.Registry)]
 
 
-class SteepSigmoid(Sigmoid):
+class Steep(Sigmoid):
     """Another name for the same."""
 
     function: Literal["steep"] = "steep"  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -20,50 +24,48 @@ class SteepSigmoid(Sigmoid):
 
 @pytest.fixture(autouse=True)
 def _forget(monkeypatch: pytest.MonkeyPatch) -> None:
-    for entries in (registry.gates, registry.networks, registry.link_operations):
+    for entries in REGISTRIES:
         monkeypatch.setattr(entries, "_loaded", dict(entries._loaded))
 
 
 def test_a_registered_name_is_found() -> None:
-    gn.register_gate("steep", SteepSigmoid)
-    assert registry.gates.get("steep") is SteepSigmoid
+    assert gn.register_gate(Steep) is Steep
+    assert registry.gates.get("steep") is Steep
     assert registry.gates.names()[-1] == "steep"
 
 
 def test_registering_the_same_thing_twice_is_harmless() -> None:
-    gn.register_gate("steep", SteepSigmoid)
-    gn.register_gate("steep", SteepSigmoid)
-
-
-def test_a_link_operation_is_told_from_a_node_operation() -> None:
-    class Copy(LinkIdentity):
-        op: Literal["copy"] = "copy"  # pyright: ignore[reportIncompatibleVariableOverride]
-
-    gn.register_operation("copy", Copy)
-    assert registry.link_operations.get("copy") is Copy
+    gn.register_gate(Steep)
+    gn.register_gate(Steep)
 
 
 def test_a_built_in_name_is_taken() -> None:
     with pytest.raises(gn.GraphNASError) as raised:
-        gn.register_gate("sigmoid", type("Other", (Sigmoid,), {}))
+        gn.register_gate(type("Other", (Sigmoid,), {}))
     assert str(raised.value) == "gate function 'sigmoid' is registered already\n  fix: choose another name"
 
 
-def test_the_field_must_say_the_same_name() -> None:
+class Unnamed(GateFunction):
+    pass
+
+
+class Unfinished(Penalty):
+    type: Literal["unfinished"] = "unfinished"
+
+
+@pytest.mark.parametrize(
+    ("register", "cls", "message"),
+    [
+        (gn.register_penalty, Steep, "Steep is no penalty\n  fix: derive it from graphnas.gates.base.Penalty"),
+        (gn.register_gate, L1, "L1 is no gate function\n  fix: derive it from graphnas.gates.base.GateFunction"),
+        (gn.register_gate, Unnamed, 'Unnamed has no name\n  fix: function: Literal["my_name"] = "my_name"'),
+        (gn.register_penalty, Unfinished, "Unfinished does not define __call__\n  fix: define all methods of a Penalty"),
+        (gn.register_task_type, Steep, "Steep is no task type\n  fix: derive it from graphnas.tasks.base.TaskType"),
+        (gn.register_layout, Steep, "Steep is no layout\n  fix: derive it from graphnas.data.base.Layout"),
+        (gn.register_balance, Steep, "Steep is no balance\n  fix: derive it from graphnas.search.balance.base.Balance"),
+    ],
+)
+def test_refusals(register: Callable[[Any], Any], cls: type[Any], message: str) -> None:
     with pytest.raises(gn.GraphNASError) as raised:
-        gn.register_gate("steeper", SteepSigmoid)
-    assert str(raised.value) == (
-        "SteepSigmoid is registered as 'steeper', its field 'function' says 'steep'\n  fix: function: Literal[\"steeper\"] = \"steeper\""
-    )
-
-
-def test_the_wrong_kind_of_class() -> None:
-    with pytest.raises(gn.GraphNASError) as raised:
-        gn.register_penalty("steep", SteepSigmoid)
-    assert str(raised.value) == "SteepSigmoid is no penalty\n  fix: make it a subclass of Penalty"
-
-
-def test_a_network_must_be_callable() -> None:
-    with pytest.raises(gn.GraphNASError) as raised:
-        gn.register_network("mine", 3)
-    assert str(raised.value) == "'mine' is no network: 3 can't be called\n  fix: give a class, or a function that returns a module"
+        register(cls)
+    assert str(raised.value) == message
