@@ -24,10 +24,8 @@ def matches(pattern: str, name: str) -> bool:
 def _compiled(pattern: str) -> re.Pattern[str]:
     parts = [_part(part) for part in pattern.split(".")]
     text = r"\.".join(parts)
-    # `**.x` also matches `x`, and `x.**` also `x`
-    text = re.sub(r"^\(\?:\.\+\)\\\.", r"(?:.+\\.)?", text)
-    text = re.sub(r"\\\.\(\?:\.\+\)$", r"(?:\\..+)?", text)
-    text = text.replace(r"\.(?:.+)\.", r"\.(?:.+\.)?")
+    text = re.sub(r"^\(\?:\.\+\)\\\.", r"(?:.+\\.)?", text)  # `**.x` also matches `x`
+    text = text.replace(r"\.(?:.+)\.", r"\.(?:.+\.)?")  # `x.**.y` also `x.y`
     return re.compile(text)
 
 

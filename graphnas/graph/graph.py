@@ -20,7 +20,7 @@ class Node:
         inputs: Names of the nodes it reads.
         type: The type of the value; ``None`` for a recorded value that is no tensor (a size, a tuple).
         parameters: Number of parameters that it holds.
-        macs: Multiply-accumulates for one sample (1 MAC = 2 FLOPs).
+        macs: Multiply-accumulates for one sample (1 MAC = 2 FLOPs); ``None`` where they were not counted.
         where: The line that made it.
     """
 
@@ -29,7 +29,7 @@ class Node:
     inputs: tuple[str, ...]
     type: ValueType | None
     parameters: int = 0
-    macs: int = 0
+    macs: int | None = None
     where: Where | None = None
 
 
@@ -89,9 +89,10 @@ class Graph:
         return sum(node.parameters for node in self.nodes)
 
     @property
-    def macs(self) -> int:
-        """Multiply-accumulates for one sample."""
-        return sum(node.macs for node in self.nodes)
+    def macs(self) -> int | None:
+        """Multiply-accumulates for one sample; ``None`` where they were not counted."""
+        counts = [node.macs for node in self.nodes if node.op != "input"]
+        return None if any(count is None for count in counts) else sum(count or 0 for count in counts)
 
     @property
     def stages(self) -> Mapping[str, tuple[Tap, ...]]:

@@ -1,0 +1,48 @@
+"""Typed access to ``node.meta`` of FX nodes, which is untyped: who owns a node, what made it, and which type its value has."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import fx
+
+from graphnas.errors import Where
+from graphnas.graph.types import ValueType
+
+_ORIGIN, _TYPE = "graphnas_origin", "graphnas_type"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Why a node stands in a supernet's graph.
+
+    Args:
+        kind: input; branch (recorded from a task's network); clone (of a tap that its own branch changes in place); fusion (of a destination tap).
+        task: The branch; ``None`` for inputs, which branches share.
+        tap: The tap of a clone or a fusion.
+        where: The spec line that made it, if one did.
+    """
+
+    kind: Literal["input", "branch", "clone", "fusion"]
+    task: str | None = None
+    tap: str | None = None
+    where: Where | None = None
+
+
+def set_origin(node: fx.Node, origin: Origin) -> None:
+    node.meta[_ORIGIN] = origin
+
+
+def origin_of(node: fx.Node) -> Origin | None:
+    """The origin of a node; ``None`` for the output."""
+    return node.meta.get(_ORIGIN)
+
+
+def set_type(node: fx.Node, type: ValueType | None) -> None:
+    node.meta[_TYPE] = type
+
+
+def type_of(node: fx.Node) -> ValueType | None:
+    """The type of a node's value at the example's size; ``None`` if it is no tensor."""
+    return node.meta.get(_TYPE)
