@@ -50,6 +50,10 @@ class Operation(Spec, ABC):
     def macs(self, inputs: Sequence[ValueType]) -> int:
         """Multiply-accumulates of convolutions, matrix products and attention for one sample, as torch's flop counter counts them."""
 
+    def macs_until(self, inputs: Sequence[ValueType], names: Sequence[str]) -> int:
+        """Multiply-accumulates of a run that ends when the last of these inner values is made."""
+        return self.macs(inputs)
+
     @abstractmethod
     def parameter_count(self, inputs: Sequence[ValueType]) -> int:
         """Number of parameters of ``build(inputs)``."""

@@ -43,7 +43,6 @@ class Opaque(Operation, ABC):
         return _findings(self, inputs).macs
 
     def macs_until(self, inputs: Sequence[ValueType], names: Sequence[str]) -> int:
-        """Multiply-accumulates of a run that ends when the last of these inner values is made."""
         counts = _findings(self, inputs).macs_until
         return max(counts[name] for name in names)
 
