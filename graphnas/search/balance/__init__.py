@@ -1,1 +1,6 @@
+"""How the losses of the tasks are combined into what the weights descend."""
 
+from graphnas.search.balance.base import Balance, LinearWeight
+from graphnas.search.balance.weighted_sum import WeightedSum
+
+__all__ = ["Balance", "LinearWeight", "WeightedSum"]

@@ -1,0 +1,65 @@
+"""What a balance is, and the weights of losses that all of them have."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+
+from pydantic import model_validator
+from torch import Tensor
+
+from graphnas.schema import NonNegativeNumber, Spec
+
+
+class LinearWeight(Spec):
+    """The weight of one task's loss, linear over training; a plain number is constant."""
+
+    start: NonNegativeNumber
+    """Weight at the first step."""
+    end: NonNegativeNumber
+    """Weight at the end of training."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _constant(cls, value: object) -> object:
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            return {"start": value, "end": value}
+        return value
+
+    def at(self, progress: float) -> float:
+        """The weight at a share of training."""
+        return self.start + (self.end - self.start) * progress
+
+
+class Balance(Spec, ABC):
+    """Combines the losses of one batch; subclasses add ``type: Literal["name"] = "name"``."""
+
+    weights: dict[str, LinearWeight] = {}
+    """Task -> weight of its loss: a number, or {start, end}; a task that is not named weighs 1."""
+
+    @abstractmethod
+    def combine(self, losses: Mapping[str, Tensor], progress: float) -> Tensor:
+        """What the weights descend: a scalar.
+
+        Args:
+            losses: Task -> scalar loss, only of tasks that have labels in the batch; at least one.
+            progress: Share of training, 0 to 1.
+        """
+
+    def weighted_sum(self, losses: Mapping[str, Tensor], progress: float) -> Tensor:
+        """What the alphas descend, whatever the weights do: sum of weight times loss."""
+        terms = [self.weight(task, progress) * loss for task, loss in losses.items()]
+        total = terms[0]
+        for term in terms[1:]:
+            total = total + term
+        return total
+
+    def weight(self, task: str, progress: float) -> float:
+        """The weight of a task's loss at a share of training."""
+        return self.weights[task].at(progress) if task in self.weights else 1.0
+
+    def unknown_tasks(self, tasks: Mapping[str, object]) -> list[str]:
+        """The names in ``weights`` that are no task: typos, for the spec to report."""
+        return [task for task in self.weights if task not in tasks]
+
+
