@@ -67,15 +67,16 @@ def _draw(net: Supernet, file: Path) -> None:
     from graphnas.cli.svg import svg
 
     vanishing = [index for index, rule in enumerate(net.space.links) if rule.converges_to == "zero"]
-    drawn = picture({task: branch.graph for task, branch in net.branches.items()}, net.links, net.primary, vanishing)
+    drawn = picture({task: branch.graph for task, branch in net.recorded.items()}, net.links, net.primary, vanishing)
     file.write_text(svg(drawn) if file.suffix == ".svg" else mermaid(drawn), encoding="utf-8")
 
 
 def _print_graphs(net: Supernet) -> None:
-    from graphnas.graph.text import text
+    from graphnas.graph.text import format_graph, format_links
 
-    for task, branch in net.branches.items():
-        click.echo(f"{task}:\n{text(branch.graph)}\n")
+    for task, branch in net.recorded.items():
+        click.echo(f"{task}:\n{format_graph(branch.graph)}")
+    click.echo(f"links:\n{format_links(net.links)}")
 
 
 def _print(summary: Summary) -> None:
@@ -99,10 +100,10 @@ def _print(summary: Summary) -> None:
             right=("links", "parameters"),
         ),
         "proven\n" + "\n".join(f"  {statement}" for statement in summary.proven),
-        f"training, estimated: {cost.relative:.2f} x the single-task network's for one weight update\n"
-        f"  supernet: {short(cost.supernet_macs)} MACs forward x {cost.supernet_samples} samples x {cost.supernet_passes}"
-        f"; {summary.primary} alone: {short(cost.primary_macs)} x {cost.primary_samples} x 3 (a backward pass counts twice, without weight"
-        " gradients once)",
+        f"training, estimated: {cost.relative:.2f} x that of {summary.primary} alone, on as many batches with its labels\n"
+        f"  a batch of the supernet: {short(cost.supernet_macs)} MACs x {cost.supernet_samples} samples x {cost.supernet_passes:g} passes\n"
+        f"  a batch of {summary.primary} alone: {short(cost.primary_macs)} MACs x {cost.primary_samples} samples x 3 passes\n"
+        "  a backward pass counts as two, in an alpha step as one",
         f"inference: {summary.inference_macs:,} MACs for one sample, {summary.inference_parameters:,} parameters",
     )
 

@@ -46,16 +46,16 @@ class Cost:
         primary_macs: The same of the primary's single-task network.
         supernet_samples: Samples in a batch of the supernet (those with the primary's label and the auxiliary ones).
         primary_samples: Samples in a batch of the single-task network.
-        supernet_passes: Forward-sized passes that one weight update costs: 3 (a backward counts twice); with alternate updates 2 more for
-            the alpha step, which computes no weight gradients.
-        relative: The supernet's weight update in units of the single-task network's.
+        supernet_passes: Forward passes that an update with one batch costs: 3, as a backward pass counts twice; with alternate updates 2.5,
+            the mean of a weight step and an alpha step, which computes no gradients of weights.
+        relative: The supernet's training in units of the single-task network's, on as many batches with the primary's label.
     """
 
     supernet_macs: int
     primary_macs: int
     supernet_samples: int
     primary_samples: int
-    supernet_passes: int
+    supernet_passes: float
     relative: float
 
 
@@ -88,10 +88,10 @@ def summarize(spec: SearchSpec, net: Supernet) -> Summary:
             sum(parameter.numel() for parameter in branch.module.parameters()),
             branch.macs,
         )
-        for task, branch in net.branches.items()
+        for task, branch in net.recorded.items()
     )
     own = next(row for row in branches if row.task == net.primary)
-    example = {name: value for branch in net.branches.values() for name, value in branch.example.items()}
+    example = {name: value for branch in net.recorded.values() for name, value in branch.example.items()}
     was_training = net.training
     supernet_macs = count_macs(net.eval(), example)
     net.train(was_training)
@@ -99,8 +99,8 @@ def summarize(spec: SearchSpec, net: Supernet) -> Summary:
         primary=net.primary,
         branches=branches,
         rules=_rules(net),
-        proven=_proven(net),
-        training=_cost(spec, bool(net.alphas), supernet_macs, own.macs),
+        proven=net.plan.proven,
+        training=_cost(spec, any(True for _ in net.alpha_parameters()), supernet_macs, own.macs),
         inference_macs=own.macs if net.space.constraints.inference == "primary" else count_macs(net.view([net.primary]), example),
         inference_parameters=own.parameters
         if net.space.constraints.inference == "primary"
@@ -126,27 +126,12 @@ def _rules(net: Supernet) -> tuple[RuleRow, ...]:
     return tuple(rows)
 
 
-def _proven(net: Supernet) -> tuple[str, ...]:
-    """What compilation has proven; it refuses where it can't."""
-    statements = ["acyclic: the links close no cycle, in both directions at once"]
-    vanishing = sum(link.direction == "a2p" for link in net.links)
-    inference = net.space.constraints.inference
-    if inference == "primary":
-        what = f"without the {vanishing} links that converge to zero " if vanishing else ""
-        statements.append(f"asymmetric: {what}no auxiliary value reaches an output of {net.primary}, and no fusion stays in it")
-    elif inference == "primary+fusion":
-        statements.append(f"asymmetric but for fusion: norms and activations of {net.primary}'s fusions stay at inference")
-    else:
-        statements.append("not asymmetric: constraints.inference is all, so the whole supernet is kept at inference")
-    return tuple(statements)
-
-
 def _cost(spec: SearchSpec, has_alphas: bool, supernet_macs: int, primary_macs: int) -> Cost:
     training = spec.training
     single = training.batch_size
     samples = single + training.auxiliary_batch_size
-    passes = 1 + BACKWARD
+    passes = float(1 + BACKWARD)
     if training.updates == "alternate" and has_alphas:
-        passes += 1 + BACKWARD_WITHOUT_WEIGHTS
+        passes = (passes + 1 + BACKWARD_WITHOUT_WEIGHTS) / 2
     relative = supernet_macs * samples * passes / (primary_macs * single * (1 + BACKWARD))
     return Cost(supernet_macs, primary_macs, samples, single, passes, round(relative, 2))
