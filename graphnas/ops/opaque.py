@@ -124,7 +124,7 @@ def _run(op: Opaque, module: nn.Module, inputs: Sequence[ValueType], device: str
     for handle in handles:
         handle.remove()
     if not isinstance(result, Tensor):
-        raise TypeRuleError(f"{op.label} returns a {type(result).__name__}, and a node has one tensor as its value")
+        raise TypeRuleError(f"{op.label} returns {type(result).__name__}, and a node has one tensor as its value")
     parameters = sum(parameter.numel() for parameter in module.parameters())
     return Findings(_type(result, module, inputs), inner, _macs(counter), until, parameters)
 

@@ -65,8 +65,8 @@ def register_network(name: str, factory: Callable[..., nn.Module]) -> None:
     Raises:
         GraphNASError: The name is taken; a parameter without default can't be said in a spec, or has a name that every node has.
     """
-    if not callable(factory):
-        raise GraphNASError(f"the network {name!r} is a {type(factory).__name__}, which makes no module", fix="pass the class itself")
+    if isinstance(factory, nn.Module):
+        raise GraphNASError(f"the network {name!r} is a {type(factory).__name__}, already made", fix="pass the class itself")
     fields = _fields(name, factory)
     op = (cast("Any", Literal)[name], name)
     made: Any = create_model(f"Network_{name}", __base__=RegisteredNetwork, __doc__=inspect.getdoc(factory), op=op, **fields)

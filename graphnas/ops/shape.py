@@ -112,12 +112,14 @@ class Upsample(_Reshape):
     def infer(self, inputs: Sequence[ValueType]) -> Image:
         values = all_of(self, inputs, Image)
         first = values[0]
-        if len(values) != (2 if self.scale is None and self.size is None else 1):
-            raise TypeRuleError(
-                f"upsample reads {len(values)} values"
-                + (" and has a scale or a size" if len(values) > 1 else ", and neither scale nor size says how large the result is"),
-                fix="scale: 2, or inputs: [IMAGE, IMAGE_OF_THAT_SIZE]",
+        told = self.scale is not None or self.size is not None
+        if len(values) > 2:
+            raise TypeRuleError(f"upsample reads one image or two, got {len(values)}")
+        if told == (len(values) == 2):
+            message = (
+                "upsample is told more than once how large the result is" if told else "nothing tells upsample how large the result is"
             )
+            raise TypeRuleError(message, fix="scale: 2, or size: [H, W], or inputs: [IMAGE, IMAGE_OF_THAT_SIZE]")
         if self.scale is not None:
             return Image(first.channels, first.height * self.scale, first.width * self.scale)
         rows, columns = pair(self.size) if self.size is not None else (values[1].height, values[1].width)

@@ -1,0 +1,90 @@
+"""What every node operation promises: types, costs, purity, round trip."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import pytest
+import torch
+import yaml
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from graphnas.graph.types import ValueType
+from graphnas.ops.base import Operation
+from graphnas.registry import operations
+from graphnas.schema import Named, Spec
+from tests.ops.cases import CASES
+
+ALL = [pytest.param(name, fields, types, id=f"{name}-{i}") for name, cases in CASES.items() for i, (fields, types) in enumerate(cases)]
+
+
+class Holder(Spec):
+    node: Annotated[Spec, Named(operations, "op")]
+
+
+def build(name: str, fields: dict[str, Any]) -> Operation:
+    operation = Holder.model_validate({"node": {"op": name, **fields}}).node
+    assert isinstance(operation, Operation)
+    return operation
+
+
+def random_inputs(types: Sequence[ValueType], batch: int, device: str = "cpu") -> list[Tensor]:
+    return [torch.randn(batch, *value.shape, device=device) for value in types]
+
+
+def test_every_operation_is_here() -> None:
+    assert sorted(CASES) == sorted(operations.names())
+
+
+@pytest.mark.parametrize(("name", "fields", "types"), ALL)
+@pytest.mark.parametrize("training", [False, True])
+def test_the_type_rule_says_what_torch_returns(name: str, fields: dict[str, Any], types: list[ValueType], training: bool) -> None:
+    operation = build(name, fields)
+    module = operation.build(types).train(training)
+    for batch in (2, 3):
+        inputs = random_inputs(types, batch)
+        before = copy.deepcopy(inputs)
+        assert tuple(module(*inputs).shape) == (batch, *operation.infer(types).shape)
+        assert all(torch.equal(x, y) for x, y in zip(inputs, before, strict=True)), "an input was changed in place"
+
+
+@pytest.mark.parametrize(("name", "fields", "types"), ALL)
+def test_costs(name: str, fields: dict[str, Any], types: list[ValueType]) -> None:
+    operation = build(name, fields)
+    with torch.device("meta"):  # there, attention is counted as the products that it is
+        module = operation.build(types).eval()
+    with FlopCounterMode(display=False) as counter:
+        module(*random_inputs(types, 2, "meta"))
+    assert operation.macs(types) * 2 * 2 == counter.get_total_flops()
+    assert operation.parameter_count(types) == sum(parameter.numel() for parameter in module.parameters())
+
+
+@pytest.mark.parametrize(("name", "fields", "types"), ALL)
+def test_round_trip_through_yaml(name: str, fields: dict[str, Any], types: list[ValueType]) -> None:
+    operation = build(name, fields)
+    again = Holder.model_validate(yaml.safe_load(yaml.safe_dump({"node": operation.model_dump(mode="json", by_alias=True)}))).node
+    assert again == operation
+    assert isinstance(again, Operation)
+    assert again.infer(types) == operation.infer(types)
+
+
+@pytest.mark.parametrize(("name", "fields", "types"), ALL)
+def test_gradients_reach_inputs_and_parameters(name: str, fields: dict[str, Any], types: list[ValueType]) -> None:
+    module = build(name, fields).build(types)
+    inputs = [x.requires_grad_() for x in random_inputs(types, 2)]
+    module(*inputs).square().mean().backward()
+    sizes_only = name in ("to_image", "upsample", "dpt_head")  # their last image is read for its size
+    assert all(x.grad is not None for x in (inputs[:1] if sizes_only else inputs))
+    assert all(parameter.grad is not None for parameter in module.parameters())
+
+
+@pytest.mark.parametrize(("name", "fields", "types"), ALL)
+def test_the_schema_describes_it(name: str, fields: dict[str, Any], types: list[ValueType]) -> None:
+    if name == "network":
+        return  # its schema is that of a network spec
+    schema = operations.get(name).model_json_schema()
+    assert schema["description"]
+    assert set(fields) <= set(schema["properties"]) or schema.get("additionalProperties") is True
