@@ -18,15 +18,19 @@ class Conv2d(Operation):
 
     op: Literal["conv2d"] = "conv2d"
     out_channels: PositiveInt
+    """Channels of the result."""
     kernel_size: Pair = 3
     """Pixels, one number or [rows, columns]."""
     stride: Pair = 1
+    """Pixels between two windows, one number or [rows, columns]."""
     padding: PairFrom0 | None = None
     """Zeros at each side; left out, so many that an odd kernel of stride 1 keeps the size."""
     dilation: Pair = 1
+    """Pixels between the taps of a window, one number or [rows, columns]."""
     groups: PositiveInt = 1
     """Into how many groups the channels are divided; as many as channels makes the convolution depthwise."""
     bias: Flag = True
+    """Whether a learned number is added to every channel; leave it out before a norm."""
 
     def infer(self, inputs: Sequence[ValueType]) -> Image:
         value = self._input(inputs)

@@ -33,6 +33,7 @@ class DptHead(Operation):
 
     op: Literal["dpt_head"] = "dpt_head"
     out_channels: PositiveInt
+    """Channels of the prediction."""
     channels: PositiveInt = 256
     """Width of the head."""
     patch_size: PositiveInt = 16

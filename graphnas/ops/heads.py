@@ -22,9 +22,11 @@ class LinearHead(Operation):
 
     op: Literal["linear_head"] = "linear_head"
     out_channels: PositiveInt
+    """Channels of the prediction."""
     pool: Literal["mean", "class_token"] = "mean"
     """mean: of the pixels or patches; class_token: the first of the tokens."""
     dropout: Share = 0.0
+    """Share of the pooled features that become zero while training."""
 
     def infer(self, inputs: Sequence[ValueType]) -> Vector:
         value = one_of(self, inputs)
@@ -51,6 +53,7 @@ class FpnHead(Operation):
 
     op: Literal["fpn_head"] = "fpn_head"
     out_channels: PositiveInt
+    """Channels of the prediction."""
     channels: PositiveInt = 64
     """Width of the head."""
     scale: PositiveInt = 1

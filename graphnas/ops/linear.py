@@ -19,7 +19,9 @@ class Linear(Operation):
 
     op: Literal["linear"] = "linear"
     out_features: PositiveInt
+    """Width of the result."""
     bias: Flag = True
+    """Whether a learned number is added to every feature."""
 
     def infer(self, inputs: Sequence[ValueType]) -> ValueType:
         return with_width(_flat(self, inputs), self.out_features)
@@ -40,10 +42,13 @@ class Mlp(Operation):
 
     op: Literal["mlp"] = "mlp"
     hidden_features: PositiveInt
+    """Width between the two layers."""
     out_features: PositiveInt | None = None
     """Left out, as many as the input has."""
     activation: ActivationName = "gelu"
+    """Between the two layers."""
     dropout: Share = 0.0
+    """Share of features that become zero while training, after either layer."""
 
     def infer(self, inputs: Sequence[ValueType]) -> ValueType:
         value = _flat(self, inputs)

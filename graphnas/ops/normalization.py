@@ -19,6 +19,7 @@ class BatchNorm(Operation):
 
     op: Literal["batch_norm"] = "batch_norm"
     eps: PositiveNumber = 1e-5
+    """Added to the variance, against division by zero."""
     momentum: Share = 0.1
     """Weight of a batch in the running statistics."""
 
@@ -42,6 +43,7 @@ class LayerNorm(Operation):
 
     op: Literal["layer_norm"] = "layer_norm"
     eps: PositiveNumber = 1e-5
+    """Added to the variance, against division by zero."""
 
     def infer(self, inputs: Sequence[ValueType]) -> ValueType:
         return one_of(self, inputs)
@@ -69,7 +71,9 @@ class GroupNorm(Operation):
 
     op: Literal["group_norm"] = "group_norm"
     groups: PositiveInt
+    """Into how many groups the channels are divided."""
     eps: PositiveNumber = 1e-5
+    """Added to the variance, against division by zero."""
 
     def infer(self, inputs: Sequence[ValueType]) -> Image:
         value = one(self, inputs, Image)

@@ -19,7 +19,9 @@ class _ResidualBlock(Operation, ABC):
     """image[C, H, W] -> image[out_channels, H / stride, W / stride], rounded up."""
 
     out_channels: PositiveInt
+    """Channels of the result."""
     stride: PositiveInt = 1
+    """Pixels between two windows: how many times smaller the result is."""
 
     def infer(self, inputs: Sequence[ValueType]) -> Image:
         value = one(self, inputs, Image)

@@ -102,6 +102,7 @@ class Upsample(_Reshape):
     size: Pair | None = None
     """Pixels, one number or [rows, columns]; the same whatever the network's input."""
     mode: Literal["bilinear", "nearest"] = "bilinear"
+    """How values between pixels are found."""
 
     @model_validator(mode="after")
     def _one_way(self) -> Upsample:

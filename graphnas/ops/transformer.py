@@ -21,6 +21,7 @@ class PatchEmbed(Operation):
 
     op: Literal["patch_embed"] = "patch_embed"
     width: PositiveInt
+    """Width of the tokens."""
     patch_size: PositiveInt = 16
     """Pixels, high and wide."""
     class_token: Flag = False
@@ -57,6 +58,7 @@ class Attention(Operation):
 
     op: Literal["attention"] = "attention"
     heads: PositiveInt
+    """Attention heads; they divide the width."""
     dropout: Share = 0.0
     """Of the result."""
 
@@ -78,9 +80,11 @@ class TransformerBlock(Operation):
 
     op: Literal["transformer_block"] = "transformer_block"
     heads: PositiveInt
+    """Attention heads; they divide the width."""
     mlp_ratio: PositiveNumber = 4.0
     """Width of the hidden layer over that of the tokens."""
     dropout: Share = 0.0
+    """Share of features that become zero while training."""
     eps: PositiveNumber = 1e-6
     """Of the layer norms."""
 

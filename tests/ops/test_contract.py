@@ -88,3 +88,9 @@ def test_the_schema_describes_it(name: str, fields: dict[str, Any], types: list[
     schema = operations.get(name).model_json_schema()
     assert schema["description"]
     assert set(fields) <= set(schema["properties"]) or schema.get("additionalProperties") is True
+
+
+@pytest.mark.parametrize("name", [name for name in operations.names() if name != "network"])
+def test_the_schema_describes_every_field(name: str) -> None:
+    properties = operations.get(name).model_json_schema()["properties"]
+    assert [field for field, schema in properties.items() if field != "op" and "description" not in schema] == []
