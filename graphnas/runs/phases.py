@@ -1,0 +1,181 @@
+"""From a search spec and a compiled network to the phases of a run: what is trained, how long, and what is judged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import nn
+
+from graphnas.compiler import Supernet
+from graphnas.data import Data
+from graphnas.graph.links import Direction
+from graphnas.prune import cut_view, links_to_cut
+from graphnas.search.budget import Budget, budget, same_labels
+from graphnas.search.loop import Phase
+from graphnas.search.optimizers import build_optimizer
+from graphnas.search.precision import Precision
+from graphnas.search.step import Learner
+from graphnas.search.validation import Validation
+from graphnas.spec import SearchSpec
+from graphnas.spec.search import Finetune, Schedule
+from graphnas.tasks.base import TaskType
+
+
+@dataclass(frozen=True)
+class Judge:
+    """The metric of a task by which states are judged.
+
+    Args:
+        metric: Its name.
+        direction: Whether less or more of it is better.
+        after: Share of training before which nothing is selected; ``None``: the last state is taken.
+        validated: Whether there is a validation split.
+    """
+
+    metric: str
+    direction: Literal["min", "max"]
+    after: float | Literal["ramp_end"] | None
+    validated: bool
+
+
+def judge_of(spec: SearchSpec, task: str, data: Data) -> Judge:
+    """How a network for this task is judged: by ``training.select`` if it is the primary, else by its type's first metric.
+
+    Raises:
+        SpecError: The task has no such metric, or there is no validation split to judge on.
+    """
+    directions = spec.task_pair.tasks[task].metric_directions
+    select = spec.training.select
+    validated = bool(data.sizes().get("validation", {}).get(task))
+    first = next(iter(directions))
+    if select.metric == "last":
+        return Judge(first, directions[first], None, validated)
+    metric = select.metric if task == spec.primary_task else first
+    return Judge(metric, directions[metric], select.after, validated)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """One network and how it is trained.
+
+    Args:
+        spec: Of the run.
+        net: The supernet; for a baseline one without links.
+        task: Whose prediction is judged: the primary, or the only task.
+        data: Its data.
+        judge: See there.
+        precision: Device and number format.
+    """
+
+    spec: SearchSpec
+    net: Supernet
+    task: str
+    data: Data
+    judge: Judge
+    precision: Precision
+
+    @property
+    def tasks(self) -> dict[str, TaskType]:
+        return {task: self.spec.task_pair.tasks[task] for task in self.net.tasks}
+
+    @property
+    def batches_per_epoch(self) -> int:
+        return self.data.steps_per_epoch(self.spec.training.batch_size)
+
+    def shipped(self) -> nn.Module | None:
+        """The task's network with every link into it cut, sharing parameters; ``None`` where none is to be cut."""
+        return cut_view(self.net) if links_to_cut(self.net) else None
+
+    def search_budget(self) -> Budget:
+        """That of ``training``."""
+        training = self.spec.training
+        alternating = training.updates == "alternate" and any(True for _ in self.net.alpha_parameters())
+        return budget(self.batches_per_epoch, epochs=training.epochs, steps=training.steps, alternating=alternating)
+
+    def finetune_budget(self, finetune: Finetune, before: Budget) -> Budget:
+        """That of ``training.finetune``, whose epochs are numbered on."""
+        first = before.first_epoch + before.epochs
+        return budget(self.batches_per_epoch, epochs=finetune.epochs, steps=finetune.steps, alternating=False, first_epoch=first)
+
+    def baseline_budget(self, search: Budget) -> Budget:
+        """As many batches with this task's labels as the search has with the primary's."""
+        return same_labels(search, self.batches_per_epoch)
+
+    def training_phase(self, name: str, length: Budget) -> Phase:
+        """Weights, and alphas where there are any."""
+        spec, net, training = self.spec, self.net, self.spec.training
+        optimizers = training.optimizers
+        alphas = list(_named_alphas(net))
+        alpha_spec = optimizers.alphas or optimizers.weights
+        learner = Learner(
+            network=net,
+            tasks=self.tasks,
+            balance=spec.balance,
+            weights=build_optimizer(optimizers.weights, net.named_weight_parameters()),
+            precision=self.precision,
+            alphas=build_optimizer(alpha_spec, alphas) if alphas else None,
+            penalty=net.penalty if net.links else None,
+            after_alpha_step=net.after_alpha_step if net.links else None,
+            clip_gradient=training.clip_gradient,
+            freeze_batch_norm=training.alpha_step.batch_norm == "freeze",
+        )
+        auxiliary = training.auxiliary_batch_size if len(net.tasks) > 1 else 0
+        return self._phase(name, learner, length, auxiliary, optimizers.weights.schedule, alpha_spec.schedule, self.shipped(), gate_means(net))
+
+    def finetune_phase(self, name: str, length: Budget, finetune: Finetune) -> Phase:
+        """The weights of what is shipped, alone."""
+        shipped = self.shipped() or self.net.view([self.task])
+        learner = Learner(
+            network=shipped,
+            tasks={self.task: self.tasks[self.task]},
+            balance=self.spec.balance,
+            weights=build_optimizer(finetune.optimizer, shipped.named_parameters()),
+            precision=self.precision,
+            clip_gradient=self.spec.training.clip_gradient,
+        )
+        schedule = finetune.optimizer.schedule
+        return self._phase(name, learner, length, 0, schedule, schedule, None, dict[str, float], after=0.0)
+
+    def _phase(
+        self,
+        name: str,
+        learner: Learner,
+        length: Budget,
+        auxiliary: int,
+        weights_schedule: Schedule,
+        alphas_schedule: Schedule,
+        shipped: nn.Module | None,
+        gates: Callable[[], Mapping[str, float]],
+        after: float | None = None,
+    ) -> Phase:
+        training, judge = self.spec.training, self.judge
+        late = self.net.ramp_end if judge.after == "ramp_end" else judge.after
+        validation = Validation(
+            learner.network, shipped, learner.tasks, self.task, self.data, training.evaluation_batch_size, self.precision,
+            judge.metric, judge.direction, after if after is not None and late is not None else late,
+        )  # fmt: skip
+        return Phase(
+            name, learner, length, training.batch_size, auxiliary, weights_schedule, alphas_schedule,
+            validation if judge.validated else None, training.evaluate_every, gates,
+        )  # fmt: skip
+
+
+def _named_alphas(net: Supernet) -> Iterator[tuple[str, nn.Parameter]]:
+    wanted = {id(alpha) for alpha in net.alpha_parameters()}
+    return ((name, parameter) for name, parameter in net.named_parameters() if id(parameter) in wanted)
+
+
+def gate_means(net: Supernet) -> Callable[[], Mapping[str, float]]:
+    """Direction -> mean of its links' gates, each the sum over the link's candidates."""
+    directions: dict[str, Direction] = {link.id: link.direction for link in net.links}
+
+    def means() -> Mapping[str, float]:
+        found: dict[str, list[float]] = {}
+        for link, gate in net.gates().items():
+            found.setdefault(directions[link], []).append(float(gate.detach().sum()))
+        return {direction: sum(values) / len(values) for direction, values in found.items()}
+
+    return means
+

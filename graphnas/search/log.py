@@ -1,0 +1,116 @@
+"""What a run writes down while it trains: ``metrics.jsonl``, one object per epoch, task and split, and the same as TensorBoard events."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of ``metrics.jsonl``; values that are no finite number are written as null.
+
+    Args:
+        phase: single-task, search, ...
+        epoch: From 1.
+        step: Weight updates so far in this phase.
+        split: training (losses, means over the updates since the last row) or validation.
+        task: Whose values these are.
+        loss: Mean loss.
+        metrics: Name -> value; empty for the training split.
+        cut_metrics: Those of the primary once every link into it is cut.
+        cut_gap: The metric that is judged by, of the supernet minus that of the cut network.
+        gates: Direction -> mean of its gates.
+        lr: Learning rate of the weights.
+        seconds: Training time of this phase so far, without evaluation.
+    """
+
+    phase: str
+    epoch: int
+    step: int
+    split: str
+    task: str
+    loss: float | None
+    metrics: Mapping[str, float]
+    cut_metrics: Mapping[str, float]
+    cut_gap: float | None
+    gates: Mapping[str, float]
+    lr: float
+    seconds: float
+
+
+class MetricsLog:
+    """Appends rows to a run folder.
+
+    Args:
+        folder: The run folder.
+        keep: Bytes of ``metrics.jsonl`` to keep when going on from a checkpoint; what came after them will come again.
+    """
+
+    def __init__(self, folder: Path, keep: int | None = None) -> None:
+        self._file = folder / "metrics.jsonl"
+        if keep is not None and self._file.exists() and self._file.stat().st_size > keep:
+            os.truncate(self._file, keep)
+        self._stream = self._file.open("ab")
+        self._folder = folder / "events"
+        self._events: dict[str, Any] = {}  # one writer a phase, so that TensorBoard draws the phases over each other
+
+    def write(self, rows: Sequence[Row]) -> None:
+        """Append rows; they are on their way to the disk when this returns, and there after ``size``."""
+        for row in rows:
+            self._stream.write(json.dumps(_plain(asdict(row)), allow_nan=False).encode() + b"\n")
+            if row.phase not in self._events:
+                self._events[row.phase] = _event_writer(self._folder / row.phase, row.step)
+            if self._events[row.phase] is not None:
+                for tag, value in _scalars(row):
+                    self._events[row.phase].add_scalar(tag, value, row.step)
+        self._stream.flush()
+
+    def size(self) -> int:
+        """Bytes of ``metrics.jsonl``, all of them on the disk: what a checkpoint remembers."""
+        os.fsync(self._stream.fileno())
+        return self._stream.tell()
+
+    def __enter__(self) -> MetricsLog:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._stream.close()
+        for writer in self._events.values():
+            if writer is not None:
+                writer.close()
+
+
+def _event_writer(folder: Path, step: int) -> Any:
+    """TensorBoard's writer, which voids what a run that was interrupted wrote from this step on; ``None`` where it is not installed."""
+    if find_spec("tensorboard") is None:
+        return None
+    from torch.utils.tensorboard import SummaryWriter
+
+    return SummaryWriter(str(folder), purge_step=step)  # pyright: ignore[reportUnknownVariableType]
+
+
+def _scalars(row: Row) -> list[tuple[str, float]]:
+    """(tag, value)."""
+    here = f"{row.split}/{row.task}"
+    values: dict[str, float | None] = {f"{here}/loss": row.loss, f"{here}/cut_gap": row.cut_gap, "lr": row.lr}
+    values |= {f"{here}/{name}": value for name, value in row.metrics.items()}
+    values |= {f"{here}/cut/{name}": value for name, value in row.cut_metrics.items()}
+    values |= {f"gates/{direction}": value for direction, value in row.gates.items()}
+    return [(tag, value) for tag, value in values.items() if value is not None]
+
+
+def _plain(value: Any) -> Any:
+    """JSON has no NaN."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {name: _plain(inner) for name, inner in value.items()}  # pyright: ignore[reportUnknownVariableType]
+    return value

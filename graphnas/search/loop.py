@@ -1,0 +1,343 @@
+"""The order of things in one phase of training: epochs of updates, evaluations, selection, checkpoints, and going on from one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from graphnas.data import Batch, Data
+from graphnas.errors import ArtifactError, Problem, RunError, Where
+from graphnas.search import checkpoint, random_state
+from graphnas.search.budget import Budget
+from graphnas.search.log import MetricsLog, Row
+from graphnas.search.optimizers import optimizer_state, restore_optimizer, set_learning_rates
+from graphnas.search.progress import Progress, ProgressCallback
+from graphnas.search.step import Learner, NotFinite, alternate_step, joint_step
+from graphnas.search.validation import Report, Validation
+from graphnas.spec.search import Every, Schedule
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One training from beginning to end: a baseline, a search, a fine-tuning.
+
+    Args:
+        name: ``single-task``, ``search``, ``finetune``, ...
+        learner: What is trained; ``learner.network``'s state is the phase's.
+        budget: How long.
+        batch_size: Samples with the primary's label in a batch.
+        auxiliary_batch_size: Samples drawn from all.
+        weights_schedule: Of the weights' learning rate.
+        alphas_schedule: Of the alphas'.
+        validation: Evaluates and selects; ``None`` where there is no validation split.
+        evaluate_every: When.
+        gates: Direction -> mean gate, for the log.
+    """
+
+    name: str
+    learner: Learner
+    budget: Budget
+    batch_size: int
+    auxiliary_batch_size: int
+    weights_schedule: Schedule
+    alphas_schedule: Schedule
+    validation: Validation | None
+    evaluate_every: Every
+    gates: Callable[[], Mapping[str, float]]
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What all phases of a run share.
+
+    Args:
+        data: Batches.
+        workers: Processes that load them.
+        seed: Of the run.
+        stem: Where the checkpoint of an unfinished phase lies.
+        finished: Folder of the finished phases' checkpoints.
+        checkpoint_every: When to save.
+        log: Where metrics go.
+        report: Who watches.
+    """
+
+    data: Data
+    workers: int
+    seed: int
+    stem: Path
+    finished: Path
+    checkpoint_every: Every
+    log: MetricsLog
+    report: ProgressCallback
+
+
+@dataclass
+class _State:
+    """Where the phase stands, apart from weights, optimizers and generators."""
+
+    step: int = 0
+    epoch: int = 0  # complete epochs
+    position: int = 0  # updates in the current epoch
+    loss_sums: dict[str, float] = field(default_factory=dict[str, float])
+    loss_counts: dict[str, int] = field(default_factory=dict[str, int])
+    best: dict[str, Any] | None = None  # value, step, epoch
+    train_seconds: float = 0.0
+    total_seconds: float = 0.0
+
+
+class Loop:
+    """Runs one phase.
+
+    Args:
+        phase: What to do.
+        surroundings: Where.
+    """
+
+    def __init__(self, phase: Phase, surroundings: Surroundings) -> None:
+        self._phase = phase
+        self._around = surroundings
+        self._state = _State()
+        self._best: dict[str, Tensor] = {}
+        self._saved: tuple[Path, int] | None = None  # the last good checkpoint and its step
+        self._saved_at = self._evaluated_at = time.monotonic()
+
+    @property
+    def seconds(self) -> tuple[float, float]:
+        """Seconds of training alone, and with evaluation and checkpoints."""
+        return self._state.train_seconds, self._state.total_seconds
+
+    @property
+    def best(self) -> Mapping[str, Any] | None:
+        """``value``, ``step`` and ``epoch`` of what was selected on validation; ``None`` if the last state was taken."""
+        return self._state.best
+
+    def run(self) -> None:
+        """Train to the end, from the checkpoint if there is one; the network is left in the selected state.
+
+        Raises:
+            RunError: A loss is not finite, or a checkpoint can't be written.
+        """
+        random_state.seed_all(random_state.derive(self._around.seed, self._phase.name))
+        self._resume()
+        if self._state.step < self._phase.budget.steps:
+            started = time.monotonic() - self._state.total_seconds
+            while self._state.step < self._phase.budget.steps:
+                self._epoch(started)
+            self._state.total_seconds = time.monotonic() - started
+            self._save(self._around.finished / self._phase.name)
+        if self._best:
+            self._phase.learner.network.load_state_dict(self._best)
+
+    def _epoch(self, started: float) -> None:
+        """Updates until the epoch or the phase ends."""
+        phase, state = self._phase, self._state
+        phase.learner.network.train()
+        clock = time.monotonic()
+        for batches in self._batches():
+            rate = self._update(batches)
+            state.step += 1
+            state.position += 1
+            state.train_seconds += time.monotonic() - clock
+            last = state.step == phase.budget.steps
+            ended = last or state.position >= phase.budget.steps_per_epoch
+            if ended:
+                state.epoch += 1
+                state.position = 0
+            self._around.report(Progress(phase.name, state.step, phase.budget.steps))
+            self._write(rate, epoch_ended=ended, last=last)
+            state.total_seconds = time.monotonic() - started
+            if not last and due(self._around.checkpoint_every, state.step, state.epoch if ended else None, time.monotonic() - self._saved_at):
+                self._save(self._around.stem)
+            if ended:
+                break
+            clock = time.monotonic()
+        else:
+            raise AssertionError(f"an epoch has fewer than the {phase.budget.steps_per_epoch} updates that the data promised")
+
+    def _batches(self) -> Iterator[tuple[Batch, ...]]:
+        """The rest of this epoch: one batch an update, or one for the alphas and one for the weights."""
+        phase = self._phase
+        epoch = phase.budget.first_epoch + self._state.epoch
+        options: dict[str, int] = {
+            "batch_size": phase.batch_size,
+            "auxiliary_batch_size": phase.auxiliary_batch_size,
+            "workers": self._around.workers,
+            "start": self._state.position,
+        }
+        if phase.budget.alternating:
+            yield from self._around.data.training(epoch, **options, halves=True)
+        else:
+            for batch in self._around.data.training(epoch, **options, halves=False):
+                yield (batch,)
+
+    def _update(self, batches: tuple[Batch, ...]) -> float:
+        """One update of the weights, and of the alphas if there are any; the weights' learning rate."""
+        phase, state = self._phase, self._state
+        learner, steps = phase.learner, phase.budget.steps
+        rate = set_learning_rates(learner.weights, phase.weights_schedule, state.step, steps)
+        if learner.alphas is not None:
+            set_learning_rates(learner.alphas, phase.alphas_schedule, state.step, steps)
+        progress = state.step / steps
+        try:
+            losses = alternate_step(learner, *batches, progress) if phase.budget.alternating else joint_step(learner, *batches, progress)
+        except NotFinite as error:
+            raise self._not_finite(error) from error
+        for task, loss in losses.items():
+            state.loss_sums[task] = state.loss_sums.get(task, 0.0) + loss
+            state.loss_counts[task] = state.loss_counts.get(task, 0) + 1
+        return rate
+
+    def _not_finite(self, error: NotFinite) -> RunError:
+        what = "the penalty" if error.task is None else f"the loss of {error.task!r}"
+        ids = error.batch.ids if error.task is None else [error.batch.ids[row] for row in error.batch.rows[error.task].tolist()]
+        where = "none was written yet" if self._saved is None else f"{self._saved[0]}.safetensors, step {self._saved[1]}"
+        return RunError(
+            Problem(
+                f"{self._phase.name}, step {self._state.step + 1}: {what} is {error.value} on {', '.join(ids)}; last good checkpoint: {where}",
+                fix="lower training.optimizers.weights.lr or set training.clip_gradient; if these samples' labels are damaged, mend them",
+            )
+        )
+
+    def _write(self, rate: float, *, epoch_ended: bool, last: bool) -> None:
+        """Evaluate if it is time to, select, and log."""
+        phase, state = self._phase, self._state
+        waited = time.monotonic() - self._evaluated_at
+        report = None
+        if phase.validation is not None and (last or due(phase.evaluate_every, state.step, state.epoch if epoch_ended else None, waited)):
+            report = phase.validation.evaluate()
+            phase.learner.network.train()
+            self._evaluated_at = time.monotonic()
+            self._select(report, phase.validation)
+        if epoch_ended or report is not None:
+            rows = self._rows(report, rate, epoch_ended=epoch_ended)
+            self._around.log.write(rows)
+            self._around.report(Progress(phase.name, state.step, phase.budget.steps, _line(rows, phase.budget)))
+            if epoch_ended:
+                state.loss_sums, state.loss_counts = {}, {}
+
+    def _select(self, report: Report, validation: Validation) -> None:
+        """Keep the state if it is the best so far, and late enough."""
+        state = self._state
+        than = None if state.best is None else float(state.best["value"])
+        if validation.selects(report, state.step / self._phase.budget.steps, than):
+            state.best = {"value": report.value, "step": state.step, "epoch": state.epoch}
+            self._best = {name: tensor.detach().clone() for name, tensor in self._phase.learner.network.state_dict().items()}
+
+    def _rows(self, report: Report | None, rate: float, *, epoch_ended: bool) -> list[Row]:
+        state = self._state
+        epoch = state.epoch if epoch_ended else state.epoch + 1
+        gates = dict(self._phase.gates())
+        about = {"gates": gates, "lr": rate, "seconds": round(state.train_seconds, 3)}
+        rows: list[Row] = []
+        if epoch_ended:
+            for task, total in state.loss_sums.items():
+                loss = total / state.loss_counts[task]
+                rows.append(Row(self._phase.name, epoch, state.step, "training", task, loss, {}, {}, None, **about))
+        if report is not None:
+            for task, scores in report.scores.items():
+                cut = report.cut.metrics if report.cut is not None and task == report.primary else {}
+                gap = report.gap if task == report.primary else None
+                rows.append(
+                    Row(self._phase.name, epoch, state.step, "validation", task, scores.loss, scores.metrics, cut, gap, **about)
+                )
+        return rows
+
+    def _save(self, stem: Path) -> None:
+        """Write everything that is needed to go on, bit for bit."""
+        learner, state = self._phase.learner, self._state
+        weights, weights_values = optimizer_state(learner.weights)
+        alphas, alphas_values = ({}, {}) if learner.alphas is None else optimizer_state(learner.alphas)
+        generators, generator_values = random_state.capture(learner.precision.device)
+        groups = {
+            "network": learner.network.state_dict(),
+            "weights": weights,
+            "alphas": alphas,
+            "best": self._best,
+            "random": generators,
+        }
+        values = {
+            "phase": self._phase.name,
+            "steps": self._phase.budget.steps,
+            "state": vars(state),
+            "weights": weights_values,
+            "alphas": alphas_values,
+            "random": generator_values,
+            "scaler": None if learner.precision.scaler is None else learner.precision.scaler.state_dict(),
+            "log_bytes": self._around.log.size(),
+        }
+        checkpoint.save(stem, {f"{group}/{name}": tensor for group, found in groups.items() for name, tensor in found.items()}, values)
+        self._saved, self._saved_at = (stem, state.step), time.monotonic()
+
+    def _resume(self) -> None:
+        """Go on from this phase's checkpoint that is farthest on, if there is one."""
+        found = [(stem, saved) for stem in (self._around.stem, self._around.finished / self._phase.name) if (saved := checkpoint.load(stem))]
+        mine = [(stem, saved) for stem, saved in found if saved.values["phase"] == self._phase.name]
+        if not mine:
+            return
+        stem, saved = max(mine, key=lambda pair: pair[1].values["state"]["step"])
+        groups: dict[str, dict[str, Tensor]] = {}
+        for entry, tensor in saved.tensors.items():
+            group, _, name = entry.partition("/")
+            groups.setdefault(group, {})[name] = tensor
+        learner, values = self._phase.learner, saved.values
+        try:
+            learner.network.load_state_dict(groups["network"])
+            restore_optimizer(learner.weights, groups.get("weights", {}), values["weights"])
+            if learner.alphas is not None:
+                restore_optimizer(learner.alphas, groups.get("alphas", {}), values["alphas"])
+        except (RuntimeError, LookupError) as error:
+            said = " ".join(str(error).split())
+            raise ArtifactError(
+                Problem(f"the checkpoint does not fit the network: {said}", Where(f"{stem}.json"), fix="give the same networks as before")
+            ) from error
+        if learner.precision.scaler is not None and values["scaler"] is not None:
+            learner.precision.scaler.load_state_dict(values["scaler"])
+        random_state.restore(groups["random"], values["random"], learner.precision.device)
+        self._best = {name: tensor.to(learner.precision.device) for name, tensor in groups.get("best", {}).items()}
+        self._state = _State(**values["state"])
+        self._saved = (stem, self._state.step)
+        if saved.note is not None:
+            self._around.report(Progress(self._phase.name, self._state.step, self._phase.budget.steps, saved.note))
+
+
+def logged_bytes(stem: Path, finished: Path) -> int | None:
+    """How much of ``metrics.jsonl`` belongs to what the checkpoints hold; ``None`` if there are none."""
+    stems = [stem, *(file.with_suffix("") for file in finished.glob("*.json") if not file.stem.endswith((".new", ".previous")))]
+    sizes = [saved.values["log_bytes"] for saved in map(checkpoint.load, stems) if saved is not None]
+    return max(sizes, default=None)
+
+
+def due(every: Every, step: int, epoch_ended: int | None, seconds: float) -> bool:
+    """Whether it is time again.
+
+    Args:
+        every: Epochs, steps or minutes.
+        step: Updates done.
+        epoch_ended: The number of complete epochs if one has just ended.
+        seconds: Since the last time.
+    """
+    if every.epochs is not None:
+        return epoch_ended is not None and epoch_ended % every.epochs == 0
+    if every.steps is not None:
+        return step % every.steps == 0
+    return every.minutes is not None and seconds >= 60 * every.minutes
+
+
+def _line(rows: list[Row], budget: Budget) -> str:
+    """An epoch in one line of text."""
+    first = rows[0]
+    parts = [f"{first.phase} epoch {first.epoch}/{budget.epochs} step {first.step}/{budget.steps}"]
+    for row in rows:
+        values = [f"loss {row.loss:.4g}"] if row.loss is not None else []
+        for name, value in row.metrics.items():
+            cut = f" (cut {row.cut_metrics[name]:.4g})" if name in row.cut_metrics else ""
+            values.append(f"{name} {value:.4g}{cut}")
+        parts.append(f"{row.task} {row.split} {', '.join(values)}")
+    if first.gates:
+        parts.append("gates " + ", ".join(f"{direction} {value:.3g}" for direction, value in first.gates.items()))
+    return "; ".join(parts) + f"; {first.seconds:.0f} s"

@@ -1,0 +1,149 @@
+"""Optimizers by torch's names, parameter groups by globs, and learning rates as a pure function of the step.
+
+A schedule has no state of its own: ``learning_rate_factor(schedule, step, steps)`` times the group's own rate. So a run is resumed from the
+step alone.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from graphnas.errors import Problem, SpecError, suggest
+from graphnas.graph.globs import matches
+from graphnas.spec.search import Optimizer, Schedule
+
+Named = Iterable[tuple[str, nn.Parameter]]
+
+
+def optimizer_class(name: str) -> type[torch.optim.Optimizer]:
+    """torch's class of a lower-case name: ``adamw`` is ``torch.optim.AdamW``.
+
+    Raises:
+        SpecError: torch has none of this name.
+    """
+    classes = {cls.__name__.lower(): cls for cls in vars(torch.optim).values() if inspect.isclass(cls) and _is_optimizer(cls)}
+    if name not in classes:
+        raise SpecError(Problem(f"unknown optimizer {name!r}", fix=suggest(name, classes)))
+    return classes[name]
+
+
+def _is_optimizer(cls: type) -> bool:
+    return issubclass(cls, torch.optim.Optimizer) and cls is not torch.optim.Optimizer
+
+
+def build_optimizer(spec: Optimizer, parameters: Named) -> torch.optim.Optimizer:
+    """The optimizer of these parameters, one group for each glob of ``spec.groups`` and one for the rest.
+
+    The first glob that matches a parameter's name takes it, written with the prefix ``branches.TASK.`` or without. Parameters without
+    gradients (frozen by the user) are left out.
+
+    Raises:
+        SpecError: A glob matches nothing.
+    """
+    named = [(name, parameter) for name, parameter in parameters if parameter.requires_grad]
+    members: dict[str | None, list[tuple[str, nn.Parameter]]] = {glob: [] for glob in spec.groups}
+    members[None] = []
+    for name, parameter in named:
+        members[_group_of(name, spec.groups)].append((name, parameter))
+    problems = [
+        Problem(f"{glob!r} matches no parameter", path="training.optimizers.weights.groups", fix=suggest(glob, _short_names(named)))
+        for glob in spec.groups
+        if not members[glob]
+    ]
+    if problems:
+        raise SpecError(problems)
+    groups = [
+        {"params": [(name, parameter) for name, parameter in found], **(spec.groups[glob] if glob is not None else {})}
+        for glob, found in members.items()
+        if found
+    ]
+    for group in groups:
+        group["initial_lr"] = group.get("lr", spec.lr)
+    return optimizer_class(spec.type)(groups, lr=spec.lr, **(spec.model_extra or {}))
+
+
+def _group_of(name: str, globs: Iterable[str]) -> str | None:
+    return next((glob for glob in globs if matches(glob, name) or matches(glob, without_branch(name))), None)
+
+
+def without_branch(name: str) -> str:
+    """``branches.normals.head.weight`` as in the user's own network: ``head.weight``."""
+    parts = name.split(".", 2)
+    return parts[2] if len(parts) == 3 and parts[0] == "branches" else name
+
+
+def _short_names(named: Named) -> list[str]:
+    return [without_branch(name) for name, _ in named]
+
+
+def learning_rate_factor(schedule: Schedule, step: int, steps: int) -> float:
+    """What the learning rate is multiplied with at a step: a pure function.
+
+    Warmup rises linearly over the first ``warmup`` share of the steps; what follows decays over the rest. ``milestones`` count from the start.
+
+    Args:
+        schedule: Of the spec.
+        step: Updates done before this one, 0 to steps - 1.
+        steps: All updates.
+    """
+    warm = schedule.warmup * steps
+    if step < warm:
+        return (step + 1) / (warm + 1) * _decay(schedule, 0.0, 0.0)
+    return _decay(schedule, (step - warm) / max(steps - warm, 1), step / max(steps, 1))
+
+
+def _decay(schedule: Schedule, position: float, progress: float) -> float:
+    """The factor without warmup; ``position`` counts from the end of warmup, ``progress`` from the start, both shares."""
+    match schedule.type:
+        case "constant":
+            return 1.0
+        case "cosine":
+            return schedule.final + (1 - schedule.final) * (1 + math.cos(math.pi * position)) / 2
+        case "poly":
+            return schedule.final + (1 - schedule.final) * (1 - position) ** schedule.power
+        case "linear":
+            return schedule.final + (1 - schedule.final) * (1 - position)
+        case "step":
+            return schedule.gamma ** sum(progress >= milestone for milestone in schedule.milestones)
+
+
+def set_learning_rates(optimizer: torch.optim.Optimizer, schedule: Schedule, step: int, steps: int) -> float:
+    """Give every group its rate for this step; that of the last group, the one without a glob if there is one, for the log."""
+    factor = learning_rate_factor(schedule, step, steps)
+    for group in optimizer.param_groups:
+        group["lr"] = group["initial_lr"] * factor
+    return float(optimizer.param_groups[-1]["lr"])
+
+
+def optimizer_state(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """What an optimizer remembers, by parameter name: tensors ``NAME/KEY``, and the plain values beside them."""
+    tensors: dict[str, Tensor] = {}
+    values: dict[str, Any] = {}
+    for name, parameter in _named(optimizer):
+        for key, value in optimizer.state.get(parameter, {}).items():
+            if isinstance(value, Tensor):
+                tensors[f"{name}/{key}"] = value
+            else:
+                values[f"{name}/{key}"] = value
+    return tensors, values
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
+    """Give an optimizer built from the same spec the state that ``optimizer_state`` returned."""
+    state: dict[int, dict[str, Any]] = {}
+    order = {name: index for index, (name, _) in enumerate(_named(optimizer))}
+    for entry, value in [*tensors.items(), *values.items()]:
+        name, _, key = entry.rpartition("/")
+        state.setdefault(order[name], {})[key] = value
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def _named(optimizer: torch.optim.Optimizer) -> list[tuple[str, nn.Parameter]]:
+    """(name, parameter) in the order of the optimizer's own indices."""
+    return [pair for group in optimizer.param_groups for pair in zip(group["param_names"], group["params"], strict=True)]

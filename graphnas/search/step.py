@@ -1,0 +1,206 @@
+"""The maths of one update: joint, and alternate (first order; arXiv:2405.05695, section 3).
+
+    joint        w, a  <-  descend  balance(losses(B)) + penalty(t)                  one forward and one backward
+    alternate    a     <-  descend  sum of weights * losses(B1) + penalty(t)         w frozen: its gradients are not computed
+                 w     <-  descend  balance(losses(B2)) + penalty(t)                 a frozen
+
+In the weight half the penalty reaches the weights where it is one of the contribution g * ||W||, and gates that are trained with the weights.
+A task without labels in a batch contributes nothing: its loss is not computed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm  # pyright: ignore[reportPrivateUsage]  # the base of them all, timm's included
+
+from graphnas.data import Batch
+from graphnas.search.balance import Balance
+from graphnas.search.precision import Precision
+from graphnas.tasks.base import TaskType
+
+
+class NotFinite(ArithmeticError):
+    """A loss that is NaN or infinite: of which task (``None``: the penalty), in which batch; nothing was changed by its update."""
+
+    def __init__(self, task: str | None, value: float, batch: Batch) -> None:
+        super().__init__(task, value)
+        self.task = task
+        self.value = value
+        self.batch = batch
+
+
+@dataclass(frozen=True)
+class Learner:
+    """What is trained, and by what.
+
+    Args:
+        network: ``network(**inputs) -> {task: prediction}``.
+        tasks: The tasks whose losses count.
+        balance: How they are combined.
+        weights: Optimizer of the weights.
+        alphas: Optimizer of the alphas; ``None`` where there are none.
+        penalty: Share of training -> scalar, of the alphas; ``None`` where there is none.
+        after_alpha_step: Called with the alphas' learning rate and the share of training after their step.
+        precision: Device and number format.
+        clip_gradient: Largest norm of the weights' gradient.
+        freeze_batch_norm: Whether the alpha half of an alternation leaves running statistics alone.
+    """
+
+    network: nn.Module
+    tasks: Mapping[str, TaskType]
+    balance: Balance
+    weights: torch.optim.Optimizer
+    precision: Precision
+    alphas: torch.optim.Optimizer | None = None
+    penalty: Callable[[float], Tensor] | None = None
+    after_alpha_step: Callable[[float, float], None] | None = None
+    clip_gradient: float | None = None
+    freeze_batch_norm: bool = False
+
+
+def joint_step(learner: Learner, batch: Batch, progress: float) -> dict[str, float]:
+    """One update of weights and alphas from one forward and one backward pass.
+
+    Returns:
+        Task -> its loss.
+    Raises:
+        NotFinite: A loss is not a finite number; nothing was updated.
+    """
+    losses, values = _losses(learner, batch)
+    optimizers = [learner.weights, *([learner.alphas] if learner.alphas is not None else [])]
+    _descend(learner, _total(learner, learner.balance.combine, losses, progress, batch), optimizers)
+    _after_alphas(learner, progress)
+    return values
+
+
+def alternate_step(learner: Learner, alpha_batch: Batch, weight_batch: Batch, progress: float) -> dict[str, float]:
+    """One update of the alphas on one batch, then one of the weights on another.
+
+    Returns:
+        Task -> its loss in the weight half.
+    Raises:
+        NotFinite: A loss is not a finite number; its half was not updated.
+    """
+    assert learner.alphas is not None, "without alphas every batch is for the weights"
+    with frozen(parameters(learner.weights)), batch_norm_frozen(learner.network, enabled=learner.freeze_batch_norm):
+        losses, _ = _losses(learner, alpha_batch)
+        total = _total(learner, learner.balance.weighted_sum, losses, progress, alpha_batch)
+        _descend(learner, total, [learner.alphas])
+    _after_alphas(learner, progress)
+    with frozen(parameters(learner.alphas)):
+        losses, values = _losses(learner, weight_batch)
+        _descend(learner, _total(learner, learner.balance.combine, losses, progress, weight_batch), [learner.weights])
+    return values
+
+
+def task_losses(predictions: Mapping[str, Tensor], batch: Batch, tasks: Mapping[str, TaskType], device: torch.device) -> dict[str, Tensor]:
+    """The loss of every task that has labels in this batch, in float32."""
+    found: dict[str, Tensor] = {}
+    for name, task in tasks.items():
+        rows = batch.rows.get(name)
+        if rows is None or len(rows) == 0:
+            continue
+        prediction = predictions[name]
+        if len(rows) != len(prediction):
+            prediction = prediction[rows.to(device)]
+        found[name] = task.loss_value(prediction.float(), batch.targets[name].to(device, non_blocking=True))
+    return found
+
+
+def _losses(learner: Learner, batch: Batch) -> tuple[dict[str, Tensor], dict[str, float]]:
+    """The losses of a batch, and the same as numbers.
+
+    Raises:
+        NotFinite: One is not.
+    """
+    with learner.precision.autocast():
+        predictions = learner.network(**learner.precision.move(batch.inputs))
+    losses = task_losses(predictions, batch, learner.tasks, learner.precision.device)
+    numbers: list[float] = torch.stack([loss.detach() for loss in losses.values()]).tolist() if losses else []  # one synchronization
+    values = dict(zip(losses, numbers, strict=True))
+    for task, value in values.items():
+        if not -float("inf") < value < float("inf"):
+            raise NotFinite(task, value, batch)
+    return losses, values
+
+
+def _total(
+    learner: Learner,
+    combine: Callable[[Mapping[str, Tensor], float], Tensor],
+    losses: Mapping[str, Tensor],
+    progress: float,
+    batch: Batch,
+) -> Tensor | None:
+    """What an update descends; ``None`` if there is neither a loss nor a penalty."""
+    total = combine(losses, progress) if losses else None
+    if learner.penalty is None:
+        return total
+    penalty = learner.penalty(progress)
+    if not bool(torch.isfinite(penalty)):
+        raise NotFinite(None, float(penalty.detach()), batch)
+    return penalty if total is None else total + penalty
+
+
+def _descend(learner: Learner, total: Tensor | None, optimizers: Iterable[torch.optim.Optimizer]) -> None:
+    """Gradients of ``total``, clipped, and a step of every optimizer that got one."""
+    optimizers = list(optimizers)
+    for optimizer in optimizers:
+        optimizer.zero_grad(set_to_none=True)
+    if total is None or not total.requires_grad:
+        return
+    scaler = learner.precision.scaler
+    (total if scaler is None else scaler.scale(total)).backward()  # pyright: ignore[reportUnknownMemberType]
+    reached = [optimizer for optimizer in optimizers if any(parameter.grad is not None for parameter in parameters(optimizer))]
+    for optimizer in reached:
+        if optimizer is learner.weights and learner.clip_gradient is not None:
+            if scaler is not None:
+                scaler.unscale_(optimizer)
+            nn.utils.clip_grad_norm_(parameters(optimizer), learner.clip_gradient)
+        if scaler is None:
+            optimizer.step()  # pyright: ignore[reportUnknownMemberType]
+        else:
+            scaler.step(optimizer)
+    if scaler is not None and reached:
+        scaler.update()
+
+
+def _after_alphas(learner: Learner, progress: float) -> None:
+    if learner.after_alpha_step is not None:
+        rate = learner.alphas.param_groups[0]["lr"] if learner.alphas is not None else 0.0
+        learner.after_alpha_step(float(rate), progress)
+
+
+def parameters(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:
+    """All parameters of an optimizer."""
+    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
+
+
+@contextmanager
+def frozen(parameters: Iterable[nn.Parameter]) -> Iterator[None]:
+    """These parameters get no gradients meanwhile: autograd computes none for them and keeps nothing to do so."""
+    held = [parameter for parameter in parameters if parameter.requires_grad]
+    for parameter in held:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in held:
+            parameter.requires_grad_(True)
+
+
+@contextmanager
+def batch_norm_frozen(network: nn.Module, *, enabled: bool) -> Iterator[None]:
+    """Batch norms meanwhile normalize by their batch and leave their running statistics and counters alone."""
+    held = [module for module in network.modules() if isinstance(module, _BatchNorm) and module.track_running_stats] if enabled else []
+    for module in held:
+        module.track_running_stats = False
+    try:
+        yield
+    finally:
+        for module in held:
+            module.track_running_stats = True
