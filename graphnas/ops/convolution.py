@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
+from pydantic import Field
 from torch import nn
 
 from graphnas.graph.types import Image, ValueType
@@ -17,7 +18,7 @@ class Conv2d(Operation):
     """image[C, H, W] -> image[out_channels, H', W'], as ``torch.nn.Conv2d``."""
 
     op: Literal["conv2d"] = "conv2d"
-    out_channels: PositiveInt
+    out_channels: PositiveInt = Field(examples=[64])
     """Channels of the result."""
     kernel_size: Pair = 3
     """Pixels, one number or [rows, columns]."""

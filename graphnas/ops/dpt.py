@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 
 from graphnas.graph.types import Image, Tokens, ValueType
@@ -32,7 +33,7 @@ class DptHead(Operation):
     """
 
     op: Literal["dpt_head"] = "dpt_head"
-    out_channels: PositiveInt
+    out_channels: PositiveInt = Field(examples=[3])
     """Channels of the prediction."""
     channels: PositiveInt = 256
     """Width of the head."""

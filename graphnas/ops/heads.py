@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 
 from graphnas.graph.types import Image, Tokens, ValueType, Vector
@@ -21,7 +22,7 @@ class LinearHead(Operation):
     """image[C, H, W], tokens[L, D] or vector[D] -> vector[out_channels]: pooled, then a linear layer."""
 
     op: Literal["linear_head"] = "linear_head"
-    out_channels: PositiveInt
+    out_channels: PositiveInt = Field(examples=[3])
     """Channels of the prediction."""
     pool: Literal["mean", "class_token"] = "mean"
     """mean: of the pixels or patches; class_token: the first of the tokens."""
@@ -52,7 +53,7 @@ class FpnHead(Operation):
     """
 
     op: Literal["fpn_head"] = "fpn_head"
-    out_channels: PositiveInt
+    out_channels: PositiveInt = Field(examples=[3])
     """Channels of the prediction."""
     channels: PositiveInt = 64
     """Width of the head."""

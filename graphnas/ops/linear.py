@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
+from pydantic import Field
 from torch import Tensor, nn
 
 from graphnas.graph.types import Image, Tokens, ValueType, Vector
@@ -18,7 +19,7 @@ class Linear(Operation):
     """vector[D] -> vector[out_features], tokens[L, D] -> tokens[L, out_features]."""
 
     op: Literal["linear"] = "linear"
-    out_features: PositiveInt
+    out_features: PositiveInt = Field(examples=[256])
     """Width of the result."""
     bias: Flag = True
     """Whether a learned number is added to every feature."""
@@ -41,7 +42,7 @@ class Mlp(Operation):
     """Two linear layers with an activation between; types as those of ``linear``."""
 
     op: Literal["mlp"] = "mlp"
-    hidden_features: PositiveInt
+    hidden_features: PositiveInt = Field(examples=[768])
     """Width between the two layers."""
     out_features: PositiveInt | None = None
     """Left out, as many as the input has."""

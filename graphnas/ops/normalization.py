@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
+from pydantic import Field
 from torch import Tensor, nn
 
 from graphnas.graph.types import Image, ValueType, Vector
@@ -70,7 +71,7 @@ class GroupNorm(Operation):
     """Every group of an image's channels to mean 0 and variance 1, then a learned scale and shift; keeps the type."""
 
     op: Literal["group_norm"] = "group_norm"
-    groups: PositiveInt
+    groups: PositiveInt = Field(examples=[8])
     """Into how many groups the channels are divided."""
     eps: PositiveNumber = 1e-5
     """Added to the variance, against division by zero."""

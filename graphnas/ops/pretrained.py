@@ -14,7 +14,7 @@ from typing import Any, Literal
 import timm
 import torch
 import torchvision  # pyright: ignore[reportMissingTypeStubs]
-from pydantic import ConfigDict, model_validator
+from pydantic import ConfigDict, Field, model_validator
 from torch import nn
 
 from graphnas.errors import suggest
@@ -32,7 +32,7 @@ class _Pretrained(Opaque, ABC):
 
     model_config = ConfigDict(extra="allow")
 
-    model: Text
+    model: Text = Field(examples=["resnet18"])
     """The library's name of the network."""
     pretrained: Flag = False
     """Start from the library's published weights, which are downloaded once."""

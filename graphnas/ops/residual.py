@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 
 from graphnas.graph.types import Image, ValueType
@@ -18,7 +19,7 @@ from graphnas.schema import PositiveInt
 class _ResidualBlock(Operation, ABC):
     """image[C, H, W] -> image[out_channels, H / stride, W / stride], rounded up."""
 
-    out_channels: PositiveInt
+    out_channels: PositiveInt = Field(examples=[64])
     """Channels of the result."""
     stride: PositiveInt = 1
     """Pixels between two windows: how many times smaller the result is."""

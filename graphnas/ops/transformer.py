@@ -7,6 +7,7 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 
 from graphnas.graph.types import Image, Tokens, ValueType
@@ -20,7 +21,7 @@ class PatchEmbed(Operation):
     """image[C, H, W] -> tokens[L, width]: a linear map of every patch, plus a position embedding."""
 
     op: Literal["patch_embed"] = "patch_embed"
-    width: PositiveInt
+    width: PositiveInt = Field(examples=[192])
     """Width of the tokens."""
     patch_size: PositiveInt = 16
     """Pixels, high and wide."""
@@ -57,7 +58,7 @@ class Attention(Operation):
     """tokens[L, D] -> tokens[L, D]: multi-head self-attention."""
 
     op: Literal["attention"] = "attention"
-    heads: PositiveInt
+    heads: PositiveInt = Field(examples=[3])
     """Attention heads; they divide the width."""
     dropout: Share = 0.0
     """Of the result."""
@@ -79,7 +80,7 @@ class TransformerBlock(Operation):
     """tokens[L, D] -> tokens[L, D]: x + attention(norm(x)), then x + mlp(norm(x))."""
 
     op: Literal["transformer_block"] = "transformer_block"
-    heads: PositiveInt
+    heads: PositiveInt = Field(examples=[3])
     """Attention heads; they divide the width."""
     mlp_ratio: PositiveNumber = 4.0
     """Width of the hidden layer over that of the tokens."""
