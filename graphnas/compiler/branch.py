@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -39,6 +39,8 @@ class Branch:
         fixed_size: Whether the recording is only right at the example's sizes (apart from the batch).
         graph: The same as plain data.
         spec: The network spec that it was built from, if it was.
+        output: Which of the module's outputs is the prediction, if it returns several.
+        rebuild: Makes a fresh network of the same kind, if that is known how.
     """
 
     module: nn.Module
@@ -50,7 +52,9 @@ class Branch:
     changed: frozenset[str]
     fixed_size: bool
     graph: Graph
-    spec: NetworkSpec | None = field(default=None)
+    spec: NetworkSpec | None = None
+    output: str | int | None = None
+    rebuild: Callable[[], nn.Module] | None = None
 
     @staticmethod
     def from_module(
@@ -60,6 +64,7 @@ class Branch:
         example: Tensor | Mapping[str, Tensor],
         output: str | int | None = None,
         spec: NetworkSpec | None = None,
+        rebuild: Callable[[], nn.Module] | None = None,
     ) -> Branch:
         """Record a module.
 
@@ -69,6 +74,7 @@ class Branch:
             example: The forward's first argument, (N, ...), or its arguments by name.
             output: Which of the outputs is the prediction, if the module returns several: a name, or an index.
             spec: The network spec that the module was built from; its lines are named in messages.
+            rebuild: Makes a fresh module of the same kind; left out, a copy of this one is taken where one is needed.
         Returns:
             The branch, checked: bitwise equal to the module in eval and train mode, and with another batch size.
         Raises:
@@ -87,6 +93,7 @@ class Branch:
         _require_same(module, recording.graph, trained.graph)
         fixed_size = _verify(module, recording.graph, arguments)
         tap_nodes = {request.name: _tap_node(recording, request, log) for request in requests}
+        _require_distinct(tap_nodes, requests)
         names = _names(recording.graph)
         found = tuple(
             Tap(request.stage, request.index, request.name, names[tap_nodes[request.name]], tap_type(tap_nodes[request.name], request), request.where)
@@ -97,7 +104,7 @@ class Branch:
         return Branch(
             module, recorded, arguments, prediction, found, tap_nodes,
             (recording.changed | trained.changed) & tap_nodes.keys(), fixed_size,
-            _graph(module, recorded, names, found, prediction), spec,
+            _graph(module, recorded, names, found, prediction), spec, output, rebuild,
         )  # fmt: skip
 
     @property
@@ -109,6 +116,15 @@ class Branch:
     def ancestors(self) -> frozenset[str]:
         """Paths of the modules that were looked into, ``""`` for the module itself."""
         return frozenset(_ancestors(self.tap_nodes))
+
+    def prediction_of(self, returned: Any) -> Tensor:
+        """The prediction in what the module returns."""
+        if isinstance(returned, Tensor):
+            return returned
+        parts = _parts(returned)
+        found = parts[_chosen(parts, self.output)]
+        assert isinstance(found, Tensor)
+        return found
 
     @cached_property
     def macs(self) -> int:
@@ -186,7 +202,8 @@ def _devices(module: nn.Module) -> list[int]:
     return sorted({p.device.index for p in module.parameters() if p.device.type == "cuda" and p.device.index is not None})
 
 
-def _shape_of(graph: fx.Graph) -> list[Any]:
+def shape_of(graph: fx.Graph) -> list[Any]:
+    """What a graph computes, apart from names: each node's operation, target and arguments, nodes by position."""
     order = {node: i for i, node in enumerate(graph.nodes)}
 
     def plain(value: Any) -> Any:
@@ -199,7 +216,7 @@ def _shape_of(graph: fx.Graph) -> list[Any]:
 
 
 def _require_same(module: nn.Module, evaluated: fx.Graph, trained: fx.Graph) -> None:
-    first, second = _shape_of(evaluated), _shape_of(trained)
+    first, second = shape_of(evaluated), shape_of(trained)
     for one, other in zip(first, second, strict=False):
         if one != other:
             raise RecordError(
@@ -262,20 +279,21 @@ def _run(module: nn.Module, arguments: Mapping[str, Tensor]) -> Any:
 
 
 def _equal(first: Any, second: Any) -> bool:
-    one, other = _leaves(first), _leaves(second)
+    one, other = leaves(first), leaves(second)
     return len(one) == len(other) and all(
         torch.equal(a, b) or (a.shape == b.shape and torch.allclose(a, b, rtol=0, atol=0, equal_nan=True))
         for a, b in zip(one, other, strict=True)
     )
 
 
-def _leaves(value: Any) -> list[Tensor]:
+def leaves(value: Any) -> list[Tensor]:
+    """The tensors in what a module returned."""
     if isinstance(value, Mapping):
         value = list(value.values())  # also the outputs of Hugging Face models
     elif hasattr(value, "__dataclass_fields__"):
         value = [getattr(value, name) for name in value.__dataclass_fields__]
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return [leaf for part in value for leaf in _leaves(part)]
+        return [leaf for part in value for leaf in leaves(part)]
     return [value] if isinstance(value, Tensor) else []
 
 
@@ -294,6 +312,13 @@ def _tap_node(recording: Recording, request: TapRequest, log: Sequence[Call]) ->
     return node
 
 
+def _require_distinct(tap_nodes: Mapping[str, fx.Node], requests: Sequence[TapRequest]) -> None:
+    seen: dict[fx.Node, str] = {}
+    for request in requests:
+        if (other := seen.setdefault(tap_nodes[request.name], request.name)) != request.name:
+            raise RecordError(f"taps {other!r} and {request.name!r} are the same value", where=request.where, fix="name one of them")
+
+
 def _selected(recording: Recording, request: TapRequest) -> fx.Node:
     import operator
 
@@ -309,21 +334,12 @@ def _selected(recording: Recording, request: TapRequest) -> fx.Node:
 
 def _prediction(graph: fx.Graph, output: str | int | None, module: nn.Module) -> fx.Node:
     [returned] = graph.output_node().args
-    parts: dict[Any, Any]
-    if isinstance(returned, fx.Node) and type_of(returned) is not None:
-        parts = {0: returned}
-    elif isinstance(returned, fx.Node):  # a class of outputs, built from keyword arguments
-        parts = dict(returned.kwargs)
-    elif isinstance(returned, Mapping):
-        parts = dict(returned)
+    if isinstance(returned, fx.Node):
+        parts = {0: returned} if type_of(returned) is not None else dict(returned.kwargs)  # a class of outputs, built from keyword arguments
     else:
-        parts = dict(enumerate(returned)) if isinstance(returned, (tuple, list)) else {}
+        parts = _parts(returned)
     tensors = {key: part for key, part in parts.items() if isinstance(part, fx.Node) and type_of(part) is not None}
-    if output is None:
-        named = [name for name in _DEFAULT_OUTPUTS if name in tensors]
-        chosen = next(iter(tensors)) if len(tensors) == 1 else named[0] if named else None
-    else:
-        chosen = output if output in tensors else None
+    chosen = _chosen(tensors, output)
     if chosen is None:
         wanted = "" if output is None else f"has no output {output!r}; it "
         raise RecordError(
@@ -331,6 +347,24 @@ def _prediction(graph: fx.Graph, output: str | int | None, module: nn.Module) ->
             fix="say which is the prediction: output=" + (repr(next(iter(tensors))) if tensors else "NAME"),
         )
     return tensors[chosen]
+
+
+def _parts(returned: Any) -> dict[Any, Any]:
+    """The named, or numbered, parts of what a module returns."""
+    if isinstance(returned, Mapping):
+        return dict(returned)
+    if hasattr(returned, "__dataclass_fields__"):
+        return {name: getattr(returned, name) for name in returned.__dataclass_fields__}
+    return dict(enumerate(returned)) if isinstance(returned, (tuple, list)) else {}
+
+
+def _chosen(parts: Mapping[Any, Any], output: str | int | None) -> Any:
+    """The key of the prediction; ``None`` if it is not clear."""
+    tensors = [key for key, part in parts.items() if isinstance(part, (Tensor, fx.Node))]
+    if output is not None:
+        return output if output in tensors else None
+    named = [name for name in _DEFAULT_OUTPUTS if name in tensors]
+    return tensors[0] if len(tensors) == 1 else named[0] if named else None
 
 
 def _names(graph: fx.Graph) -> dict[fx.Node, str]:

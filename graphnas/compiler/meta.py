@@ -22,12 +22,14 @@ class Origin:
         task: The branch; ``None`` for inputs, which branches share.
         tap: The tap of a clone or a fusion.
         where: The spec line that made it, if one did.
+        recorded: Name of the node of the branch's own recording that it stands for.
     """
 
     kind: Literal["input", "branch", "clone", "fusion"]
     task: str | None = None
     tap: str | None = None
     where: Where | None = None
+    recorded: str | None = None
 
 
 def set_origin(node: fx.Node, origin: Origin) -> None:

@@ -1,0 +1,188 @@
+"""What a destination tap does with its own value and what arrives by links: one module, and so one node, a destination.
+
+With x the destination's own value, y_j the sources', g the gates::
+
+    add      fused = activation(norm(x + sum_j sum_k g_jk op_jk(y_j)))      Aux-NAS (arXiv:2405.05695), Eq. 3
+    add, on: links   fused = x + activation(norm(sum_j sum_k g_jk op_jk(y_j)))
+    mix      fused = (1 - sum g) x + sum_j sum_k g_jk op_jk(y_j),   (1 - sum g, g) = softmax([0, alpha])
+    replace  fused = op(y)
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from graphnas.gates.base import GateFunction
+from graphnas.graph.links import Link
+from graphnas.graph.types import Image, Tokens, ValueType
+from graphnas.ops.base import LinkModule
+from graphnas.spec.search_space import FusionSpec
+
+Combine = Literal["add", "mix", "replace"]
+_ACTIVATIONS = {"none": None, "relu": F.relu, "gelu": F.gelu, "silu": F.silu}
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """What a link may do: its operations' modules by name, and the gate of each.
+
+    Args:
+        link: The link.
+        modules: Operation name -> module; ``None`` for one that carries nothing.
+        gate: The gate function of its rule.
+        source: The type of the value sent.
+    """
+
+    link: Link
+    modules: Mapping[str, LinkModule | None]
+    gate: GateFunction
+    source: ValueType
+
+
+class FusedLink(nn.Module):
+    """The parameters of one link: candidate operations and alphas.
+
+    ``alpha`` is (K,) for K candidates; it takes no part in ``replace``, which has none.
+    """
+
+    def __init__(self, candidates: Candidates, alpha: Tensor | None) -> None:
+        super().__init__()
+        self.id = candidates.link.id
+        self.names = tuple(candidates.modules)
+        self.gate = candidates.gate
+        self.operations = nn.ModuleDict({name: module for name, module in candidates.modules.items() if module is not None})
+        self.alpha = None if alpha is None else nn.Parameter(alpha, requires_grad=candidates.gate.trainable)
+
+    def arriving(self, source: Tensor, gates: Tensor | None, destination: Tensor) -> Iterator[Tensor]:
+        """The terms that this link adds."""
+        for k, name in enumerate(self.names):
+            if name in self.operations:
+                gate = 1.0 if gates is None else gates if len(self.names) == 1 else gates[k]
+                yield self.operations[name](source, gate, destination)
+
+    def gains(self) -> Tensor:
+        """(K,) gains of the operations' weights; 0 for one that carries nothing."""
+        assert self.alpha is not None
+        zero = self.alpha.new_zeros(())
+        return torch.stack([self.operations[name].weight_norm() if name in self.operations else zero for name in self.names])  # pyright: ignore[reportCallIssue]
+
+
+class Fusion(nn.Module):
+    """The fusion of one destination tap."""
+
+    def __init__(self, combine: Combine, spec: FusionSpec, incoming: Sequence[Candidates], destination: ValueType) -> None:
+        super().__init__()
+        self.combine: Combine = combine
+        self.on = spec.on
+        self.links = nn.ModuleList(FusedLink(candidates, _initial(combine, candidates, len(incoming))) for candidates in incoming)
+        self.norm = _norm(spec, destination)
+        self.activation = spec.activation
+        self.closed: frozenset[str] = frozenset()  # ids of links whose gates are held at zero, whatever their alphas
+
+    def forward(self, x: Tensor, *sources: Tensor) -> Tensor:
+        """Fuse the destination's own value with the sources', in the order of ``links``."""
+        if self.combine == "replace":
+            [term] = self.links[0].arriving(sources[0], None, x)
+            return term
+        share, gates = self._gates()
+        terms = (
+            term
+            for link, source, gate in zip(self.links, sources, gates, strict=True)
+            for term in link.arriving(source, gate, x)
+        )
+        if self.on == "links":
+            arrived = sum(terms, start=torch.zeros_like(x))
+            return (x if share is None else share * x) + self._after(arrived)
+        return self._after(sum(terms, start=x if share is None else share * x))
+
+    def gates(self) -> dict[str, Tensor]:
+        """Link id -> (K,) gates; empty for ``replace``."""
+        if self.combine == "replace":
+            return {}
+        return {link.id: gate for link, gate in zip(self.links, self._gates()[1], strict=True)}
+
+    def fused_links(self) -> Iterator[FusedLink]:
+        for link in self.links:
+            assert isinstance(link, FusedLink)
+            yield link
+
+    def _gates(self) -> tuple[Tensor | None, list[Tensor]]:
+        """The share of x (``None``: all of it), and the gates of each link."""
+        alphas = [link.alpha for link in self.fused_links() if link.alpha is not None]
+        if self.combine == "add":
+            gates = [link.gate(alpha, training=self.training) for link, alpha in zip(self.fused_links(), alphas, strict=True)]
+            return None, self._closed(gates, 0.0) if self.closed else gates
+        if self.closed:
+            alphas = self._closed(alphas, -math.inf)
+        shares = torch.cat([alphas[0].new_zeros(1), *alphas]).softmax(0)
+        return shares[0], list(shares[1:].split([len(alpha) for alpha in alphas]))
+
+    def _closed(self, values: list[Tensor], closed: float) -> list[Tensor]:
+        return [
+            torch.full_like(value, closed) if link.id in self.closed else value
+            for link, value in zip(self.fused_links(), values, strict=True)
+        ]
+
+    def keeping(self, ids: Collection[str]) -> Fusion:
+        """The same fusion with these links alone, sharing their parameters and the norm."""
+        made = copy.copy(self)
+        made._modules = dict(self._modules)
+        made.links = nn.ModuleList(link for link in self.fused_links() if link.id in ids)
+        return made
+
+    @property
+    def bare(self) -> bool:
+        """Whether nothing is left of it once no link arrives: no norm or activation acts on the destination's own value."""
+        return self.on == "links" or (self.norm is None and self.activation == "none")
+
+    def _after(self, x: Tensor) -> Tensor:
+        if self.norm is not None:
+            x = _normalized(self.norm, x)
+        activation = _ACTIVATIONS[self.activation]
+        return x if activation is None else activation(x)
+
+
+def _initial(combine: Combine, candidates: Candidates, links: int) -> Tensor | None:
+    """The alphas at which a link's gates have their initial value; with ``mix`` that is the share of all links together."""
+    count = len(candidates.modules)
+    if combine == "replace":
+        return None
+    if combine == "add":
+        return torch.full((count,), float(candidates.gate.inverse(candidates.gate.initial, count)))
+    share = candidates.gate.initial
+    return torch.full((count,), math.log(share / (links * count)) - math.log(1 - share))
+
+
+def _norm(spec: FusionSpec, destination: ValueType) -> nn.Module | None:
+    """Batch norm acts a channel at a time over the batch and all positions, layer norm over the channels of each position."""
+    width = destination.channels if isinstance(destination, Image) else destination.shape[-1]
+    norm = spec.norm
+    if norm.type == "none":
+        return None
+    if norm.type == "layer_norm":
+        return nn.LayerNorm(width, eps=norm.eps)
+    kind = nn.BatchNorm2d if isinstance(destination, Image) else nn.BatchNorm1d
+    return kind(width, eps=norm.eps, momentum=norm.momentum)
+
+
+def _normalized(norm: nn.Module, x: Tensor) -> Tensor:
+    if isinstance(norm, nn.LayerNorm):
+        return norm(x.movedim(1, -1)).movedim(-1, 1) if x.dim() == 4 else norm(x)
+    return norm(x.flatten(0, 1)).view_as(x) if x.dim() == 3 else norm(x)
+
+
+def reads_destination(combine: Combine, source: ValueType, destination: ValueType) -> bool:
+    """Whether the fusion reads the destination's own value: for ``replace`` only where its size is needed to adapt to."""
+    if combine != "replace":
+        return True
+    if isinstance(source, Image) and isinstance(destination, Image):
+        return source.shape[1:] != destination.shape[1:]
+    return not (isinstance(source, Tokens) and isinstance(destination, Tokens) and source.length == destination.length)

@@ -1,0 +1,235 @@
+"""What a search space makes of these branches: every candidate link, how it fuses, and the proof that the space may be trained.
+
+Nothing here builds a graph; ``weave`` does, from a ``Plan``. All that is wrong with the space is reported at once, at the rules' lines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from graphnas.compiler.branch import Branch
+from graphnas.compiler.fusion import Candidates, Combine
+from graphnas.errors import Problem, SpecError, suggest
+from graphnas.graph import constraints
+from graphnas.graph.links import Direction, End, Link, Selection, pairs
+from graphnas.graph.types import ValueType
+from graphnas.ops.base import LinkModule, LinkOperation, TypeRuleError
+from graphnas.spec.search_space import LinkRule, SearchSpaceSpec
+
+
+@dataclass(frozen=True)
+class Destination:
+    """A tap that links end at."""
+
+    task: str
+    tap: str
+    type: ValueType
+    combine: Combine
+    incoming: tuple[Candidates, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The links of a supernet, by destination in order of execution within each task."""
+
+    primary: str
+    links: tuple[Link, ...]
+    destinations: tuple[Destination, ...]
+    proven: tuple[str, ...]  # what was proven, in words
+
+
+def make_plan(branches: Mapping[str, Branch], primary: str, space: SearchSpaceSpec) -> Plan:
+    """Choose the links, build their operations, and prove the constraints.
+
+    Raises:
+        SpecError: A rule that names no task or yields no link or too many, two combine kinds on one destination, shapes that no adapter joins,
+            stages in another order, a cycle, a path from an auxiliary into the primary that would stay.
+    """
+    planner = _Planner(branches, primary, space)
+    planner.check_stages()
+    for index, rule in enumerate(space.links):
+        planner.add(index, rule)
+    planner.raise_problems()
+    destinations = planner.destinations()
+    planner.raise_problems()
+    proven = planner.prove(destinations)
+    return Plan(primary, tuple(link for link, _ in planner.found.values()), destinations, proven)
+
+
+class _Planner:
+    def __init__(self, branches: Mapping[str, Branch], primary: str, space: SearchSpaceSpec) -> None:
+        if primary not in branches:
+            raise SpecError(f"primary {primary!r} has no branch", fix=suggest(primary, branches))
+        self.branches, self.primary, self.space = branches, primary, space
+        self.found: dict[str, tuple[Link, LinkRule]] = {}
+        self.types = {(task, tap.name): tap.type for task, branch in branches.items() for tap in branch.taps}
+        self.problems: list[Problem] = []
+
+    def raise_problems(self) -> None:
+        if self.problems:
+            raise SpecError(self.problems)
+
+    def tasks(self, role: str, index: int) -> tuple[str, ...]:
+        auxiliaries = tuple(task for task in self.branches if task != self.primary)
+        if role == "primary":
+            return (self.primary,)
+        if role == "auxiliary":
+            return auxiliaries
+        if role in self.branches:
+            return (role,)
+        fix = suggest(role, ["primary", "auxiliary", *self.branches])
+        self.problems.append(self.space.problem(f"unknown role or task {role!r}", "links", index, "direction", fix=fix))
+        return ()
+
+    def check_stages(self) -> None:
+        """Stages that two branches share must come in the same order in both."""
+        if not self.space.links:
+            return
+        first_task, first = next((task, list(branch.graph.stages)) for task, branch in self.branches.items())
+        for task, branch in self.branches.items():
+            own = [stage for stage in branch.graph.stages if stage in first]
+            reference = [stage for stage in first if stage in branch.graph.stages]
+            if own != reference:
+                self.problems.append(
+                    Problem(f"{task} runs its stages in the order {', '.join(own)}, {first_task} in the order {', '.join(reference)}", fix="give stages of equal names the same order")
+                )  # fmt: skip
+
+    def add(self, index: int, rule: LinkRule) -> None:
+        sources, destinations = self.tasks(rule.source, index), self.tasks(rule.destination, index)
+        if not self._has_tasks(index, rule, sources, destinations):
+            return
+        where = self.space.where("links", index)
+        selection = Selection(sources, destinations, rule.where.same_stage, rule.where.max_gap, rule.where.at)
+        count = 0
+        for source_task, source, destination_task, destination in pairs(
+            selection, {task: branch.taps for task, branch in self.branches.items()}
+        ):
+            count += 1
+            if count > rule.max_links:
+                self._problem(index, "max_links", f"more than {rule.max_links} links", f"narrow where:, or raise max_links: {2 * rule.max_links}")
+                return
+            link = Link(
+                f"{source_task}:{source.name}->{destination_task}:{destination.name}",
+                End(source_task, source.name), End(destination_task, destination.name),
+                self._direction(source_task, destination_task), _names(rule.operations), index, where,
+            )  # fmt: skip
+            if link.id in self.found:
+                other = self.found[link.id][0].rule
+                self._problem(index, "where", f"link {link.id} is a candidate of links[{other}] already", "let one rule make each link")
+                return
+            self.found[link.id] = (link, rule)
+        if count == 0:
+            self._no_link(index, rule, sources, destinations)
+
+    def _has_tasks(self, index: int, rule: LinkRule, sources: Sequence[str], destinations: Sequence[str]) -> bool:
+        if not sources or not destinations:
+            known = {*self.branches, "primary", "auxiliary"}
+            if rule.source in known and rule.destination in known:
+                self._problem(
+                    index, "direction", f"{rule.direction} yields no link: there is no auxiliary task", "add an auxiliary, or use space: single-task"
+                )
+            return False
+        return True
+
+    def _no_link(self, index: int, rule: LinkRule, sources: Sequence[str], destinations: Sequence[str]) -> None:
+        untapped = [task for task in (*sources, *destinations) if not self.branches[task].taps]
+        if untapped:
+            fix = f"give the network of {untapped[0]} taps"
+        else:
+            stages = {task: list(self.branches[task].graph.stages) for task in (*sources, *destinations)}
+            fix = "stages are matched by name: " + "; ".join(f"{task} has {', '.join(names)}" for task, names in stages.items())
+        self._problem(index, "direction", f"{rule.direction} yields no link", fix)
+
+    def _problem(self, index: int, part: str, message: str, fix: str) -> None:
+        self.problems.append(self.space.problem(message, "links", index, part, fix=fix))
+
+    def _direction(self, source: str, destination: str) -> Direction:
+        return "a2p" if destination == self.primary else "p2a" if source == self.primary else "a2a"
+
+    # -- fusion
+
+    def destinations(self) -> tuple[Destination, ...]:
+        by_tap: dict[tuple[str, str], list[tuple[Link, LinkRule]]] = {}
+        for link, rule in self.found.values():
+            by_tap.setdefault((link.destination.task, link.destination.tap), []).append((link, rule))
+        made: list[Destination] = []
+        for task, branch in self.branches.items():
+            for tap in branch.taps:
+                if (incoming := by_tap.get((task, tap.name))) is not None and (combine := self._combine(task, tap.name, incoming)) is not None:
+                    candidates = tuple(c for link, rule in incoming if (c := self._candidates(link, rule)) is not None)
+                    made.append(Destination(task, tap.name, tap.type, combine, candidates))
+        return tuple(made)
+
+    def _combine(self, task: str, tap: str, incoming: Sequence[tuple[Link, LinkRule]]) -> Combine | None:
+        default = self.space.fusion_of(task, self.primary).combine
+        kinds = {(rule.combine or default): link.rule for link, rule in incoming}
+        last = max(kinds.values())
+        if len(kinds) > 1:
+            described = " and ".join(f"{kind} (links[{rule}])" for kind, rule in kinds.items())
+            self._once(last, "combine", f"two combine kinds on one destination, {task}:{tap}: {described}", "let all rules into a tap combine alike")
+            return None
+        [kind] = kinds
+        if kind == "replace" and len(incoming) > 1:
+            self._once(last, "where", f"{len(incoming)} links replace {task}:{tap}, one is possible", "max_gap: 0, from one task")
+            return None
+        for link, rule in incoming if kind == "mix" else ():
+            if rule.gate.function != "sigmoid" or not 0 < rule.gate.initial < 1:
+                self._once(link.rule, "gate", f"mix has gates of its own, softmax([0, alpha]), got {rule.gate.function}", "function: sigmoid, with an initial between 0 and 1")
+                return None  # fmt: skip
+        return kind
+
+    def _once(self, index: int, part: str, message: str, fix: str) -> None:
+        """Report the first of many like it."""
+        path = f"links[{index}].{part}"
+        if not any(problem.path == path for problem in self.problems):
+            self._problem(index, part, message, fix)
+
+    def _candidates(self, link: Link, rule: LinkRule) -> Candidates | None:
+        source = self.types[link.source.task, link.source.tap]
+        destination = self.types[link.destination.task, link.destination.tap]
+        modules: dict[str, LinkModule | None] = {}
+        for name, operation in zip(link.operations, rule.operations, strict=True):
+            assert isinstance(operation, LinkOperation)
+            try:
+                modules[name] = operation.build(source, destination)
+            except TypeRuleError as error:
+                self._once(link.rule, "operations", f"{link.id}: {error}", error.fix or "link taps whose shapes can be adapted")
+                return None
+        return Candidates(link, modules, rule.gate, source)
+
+    # -- proofs
+
+    def prove(self, destinations: Sequence[Destination]) -> tuple[str, ...]:
+        graphs = {task: branch.graph for task, branch in self.branches.items()}
+        links = [link for link, _ in self.found.values()]
+        replaced = {(d.task, d.tap) for d in destinations if d.combine == "replace"}
+        everything = constraints.dependencies(graphs, links, replaced)
+        if (loop := constraints.cycle(everything)) is not None:
+            [link, *_] = constraints.links_on(everything, [*loop, loop[0]]) or links
+            raise SpecError(self.space.problem(f"the links form a cycle: {constraints.words([*loop, loop[0]])}", "links", link.rule, fix="narrow where:"))
+        proven = [f"acyclic: {everything.number_of_nodes()} values, {len(links)} links"]
+        if self.space.constraints.inference == "all":
+            return (*proven, "inference keeps all branches (constraints.inference: all)")
+        kept = [link for link, rule in self.found.values() if rule.converges_to != "zero"]
+        remaining = constraints.dependencies(graphs, kept, replaced)
+        if (path := constraints.path_into(remaining, self.primary)) is not None:
+            link = constraints.links_on(remaining, path)[-1]
+            raise SpecError(
+                self.space.problem(
+                    f"an auxiliary would reach the primary at inference: {constraints.words(path)}", "links", link.rule, "converges_to",
+                    fix="converges_to: zero, or constraints: {inference: all}",
+                )
+            )  # fmt: skip
+        removed = len(links) - len(kept)
+        return (*proven, f"asymmetric: with the {removed} links that converge to zero removed, no auxiliary value reaches {self.primary}:prediction")
+
+
+def _names(operations: Sequence[object]) -> tuple[str, ...]:
+    """Names of a rule's candidates; a second one of a kind gets a number."""
+    names: list[str] = []
+    for operation in operations:
+        base = str(getattr(operation, "op"))  # noqa: B009
+        count = sum(name.split("_")[0] == base or name == base for name in names)
+        names.append(base if base not in names else f"{base}_{count}")
+    return tuple(names)

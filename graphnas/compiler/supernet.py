@@ -1,0 +1,204 @@
+"""``Supernet``: all branches and all candidate links as one ``torch.fx.GraphModule``."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from graphnas.compiler.branch import Branch
+from graphnas.compiler.fusion import FusedLink, Fusion
+from graphnas.compiler.meta import origin_of
+from graphnas.compiler.plan import Plan
+from graphnas.compiler.views import view_of
+from graphnas.errors import SpecError, suggest
+from graphnas.gates.base import Penalty
+from graphnas.graph.links import Link
+from graphnas.spec.search_space import LinkRule, SearchSpaceSpec
+
+
+class Supernet(fx.GraphModule):
+    """``net(image) -> {task: prediction}``; made by ``weave`` and ``compile``.
+
+    The user's modules stand under ``branches.<task>``, the parameters of links and fusions under ``joints.<task>``. Survives ``copy.deepcopy``.
+    """
+
+    def __init__(self, modules: nn.Module, graph: fx.Graph, *, recorded: Mapping[str, Branch], plan: Plan, space: SearchSpaceSpec) -> None:
+        super().__init__(nn.Module(), fx.Graph(), class_name="Supernet")  # a root would lose the modules that the graph does not call
+        self.add_module("branches", modules.get_submodule("branches"))
+        self.add_module("joints", modules.get_submodule("joints"))
+        self.recorded: Mapping[str, Branch] = recorded
+        self.plan = plan
+        self.space = space
+        self.graph = graph
+        graph.lint()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Supernet:
+        modules = nn.Module()
+        for name in ("branches", "joints"):
+            modules.add_module(name, copy.deepcopy(self.get_submodule(name), memo))
+        made = Supernet(modules, copy.deepcopy(self.graph, memo), recorded=self.recorded, plan=self.plan, space=self.space)
+        made.training = self.training
+        memo[id(self)] = made
+        return made
+
+    # -- what it is made of
+
+    @property
+    def primary(self) -> str:
+        return self.plan.primary
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        return tuple(self.recorded)
+
+    @property
+    def links(self) -> tuple[Link, ...]:
+        return self.plan.links
+
+    @property
+    def fusions(self) -> dict[tuple[str, str], Fusion]:
+        """(task, tap) -> the fusion of that destination."""
+        found = {(d.task, d.tap): self.get_submodule(f"joints.{d.task}.{joint_key(d.tap)}") for d in self.plan.destinations}
+        return {key: fusion for key, fusion in found.items() if isinstance(fusion, Fusion)}
+
+    @property
+    def link_operations(self) -> dict[str, dict[str, nn.Module]]:
+        """Link id -> operation name -> the module that holds its parameters."""
+        return {link.id: dict(link.operations.items()) for link in self._fused_links()}
+
+    @property
+    def alphas(self) -> dict[str, nn.Parameter]:
+        """Link id -> (K,) architecture parameters, one a candidate operation; ``replace`` has none."""
+        return {link.id: link.alpha for link in self._fused_links() if link.alpha is not None}
+
+    def gates(self) -> dict[str, Tensor]:
+        """Link id -> (K,) gates, differentiable."""
+        return {id: gate for fusion in self.fusions.values() for id, gate in fusion.gates().items()}
+
+    def contributions(self) -> dict[str, Tensor]:
+        """Link id -> (K,) products of gate and the gain of the operation's weight: the size of what arrives relative to what was sent."""
+        gates = self.gates()
+        return {link.id: gates[link.id] * link.gains() for link in self._fused_links() if link.id in gates}
+
+    def _fused_links(self) -> Iterator[FusedLink]:
+        for fusion in self.fusions.values():
+            yield from fusion.fused_links()
+
+    # -- parameters
+
+    def named_weight_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """All that the weight steps train: networks, link operations, norms, and alphas whose gate says ``train_with: weights``."""
+        excluded = {id(link.alpha) for link in self._fused_links() if link.gate.train_with == "alphas" or not link.gate.trainable}
+        return ((name, parameter) for name, parameter in self.named_parameters() if id(parameter) not in excluded)
+
+    def weight_parameters(self) -> Iterator[nn.Parameter]:
+        return (parameter for _, parameter in self.named_weight_parameters())
+
+    def alpha_parameters(self) -> Iterator[nn.Parameter]:
+        """The alphas that the alpha steps train."""
+        for link in self._fused_links():
+            if link.alpha is not None and link.gate.trainable and link.gate.train_with == "alphas":
+                yield link.alpha
+
+    # -- penalties
+
+    @property
+    def ramp_end(self) -> float:
+        """The share of training at which every penalty on a link that converges to zero has its full strength."""
+        ends = [rule.penalty.ramp[1] for rule in self.space.links if isinstance(rule.penalty, Penalty) and rule.converges_to == "zero"]
+        return max(ends, default=0.0)
+
+    def penalty(self, progress: float) -> Tensor:
+        """The sum of the penalties of all rules, a scalar, from the alphas as they are.
+
+        Args:
+            progress: Share of training, 0 to 1.
+        """
+        total = next(self.parameters()).new_zeros(())
+        penalized = {i: rule.penalty for i, rule in enumerate(self.space.links) if isinstance(rule.penalty, Penalty)}
+        if not any(penalty.strength_at(progress) > 0 for penalty in penalized.values()):
+            return total
+        gates = self.gates()
+        values: dict[int, list[Tensor]] = {}
+        for link, fused in self._by_rule():
+            if link.rule in penalized and link.id in gates:
+                gate = gates[link.id]
+                values.setdefault(link.rule, []).append(gate * fused.gains() if penalized[link.rule].of == "contribution" else gate)
+        return sum((penalized[rule](found, progress) for rule, found in values.items()), start=total)
+
+    @torch.no_grad()
+    def after_alpha_step(self, learning_rate: float, progress: float) -> None:
+        """What follows an optimizer step on the alphas: projection into the gates' domain, and the shrinkage of proximal penalties."""
+        counts: dict[int, int] = {}
+        for link in self.links:
+            counts[link.rule] = counts.get(link.rule, 0) + 1
+        for link, fused in self._by_rule():
+            rule = self.space.links[link.rule]
+            if fused.alpha is None:
+                continue
+            fused.gate.project(fused.alpha)
+            if isinstance(rule.penalty, Penalty):
+                rule.penalty.shrink(fused.alpha, learning_rate=learning_rate, progress=progress, links=counts[link.rule])
+
+    def _by_rule(self) -> Iterator[tuple[Link, FusedLink]]:
+        by_id = {link.id: link for link in self.links}
+        for fused in self._fused_links():
+            yield by_id[fused.id], fused
+
+    def rule_of(self, link: Link) -> LinkRule:
+        return self.space.links[link.rule]
+
+    # -- parts of it
+
+    def view(self, tasks: Sequence[str]) -> fx.GraphModule:
+        """A graph of just what these tasks need, ``view(image) -> {task: prediction}``, sharing parameters and buffers.
+
+        Raises:
+            SpecError: No such task.
+        """
+        for task in tasks:
+            if task not in self.recorded:
+                raise SpecError(f"unknown task {task!r}", fix=suggest(task, self.recorded))
+        [predictions] = self.graph.output_node().args
+        assert isinstance(predictions, Mapping)
+        return view_of(self, {task: predictions[task] for task in tasks})
+
+    def tap_node(self, task: str, tap: str) -> fx.Node:
+        """The node of a tap's value after fusion."""
+        return self._tap_nodes()[task, tap]
+
+    def _tap_nodes(self) -> dict[tuple[str, str], fx.Node]:
+        found: dict[tuple[str, str], fx.Node] = {}
+        for node in self.graph.nodes:  # a fusion comes after the node that it fuses
+            origin = origin_of(node)
+            if origin is not None and origin.kind in ("branch", "fusion") and origin.task is not None and origin.tap is not None:
+                found[origin.task, origin.tap] = node
+        return found
+
+
+def joint_key(tap: str) -> str:
+    """The name of a tap's fusion among its task's: names of submodules hold no dots."""
+    return tap.replace(".", "/")
+
+
+def tap_values(net: Supernet, *inputs: Tensor, **named: Tensor) -> dict[tuple[str, str], Tensor]:
+    """The value of every tap after fusion, differentiable: {(task, tap): value}.
+
+    Args:
+        net: The supernet; runs in the mode that it is in.
+        inputs: As for ``net``.
+        named: As for ``net``.
+    """
+    nodes = net._tap_nodes()
+    view = view_of(net, {f"{task}:{tap}": node for (task, tap), node in nodes.items()})
+    values = view(*inputs, **named)
+    return {key: values[":".join(key)] for key in nodes}
+
+
+def penalty(net: Supernet, progress: float) -> Tensor:
+    """``net.penalty(progress)``: for people with a loop of their own."""
+    return net.penalty(progress)

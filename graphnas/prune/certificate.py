@@ -1,0 +1,176 @@
+"""The recorded proof that a pruned network costs exactly the single-task network."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from graphnas.compiler.branch import Branch, leaves, shape_of
+from graphnas.compiler.macs import count_macs
+from graphnas.compiler.supernet import Supernet
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """A pruned network against a fresh single-task network, built or recorded independently of the supernet (CPU, eval, float32).
+
+    Args:
+        names_equal: The same parameters and buffers, in the same order.
+        shapes_equal: Of the same shapes and dtypes.
+        operations_equal: The same operations on the same values.
+        macs: Multiply-accumulates of one sample, pruned.
+        macs_single_task: The same of the fresh network, by the same counter.
+        parameters: Number of parameters, pruned.
+        parameters_single_task: The same of the fresh network.
+        output_difference: Largest difference of the outputs after a strict load of the pruned weights into the fresh network; ``None`` if they do not fit.
+        supernet_difference: Largest difference to the supernet whose cut links have gates of zero.
+        forced: Links were cut that had not converged to zero.
+        cut_links: How many links were cut.
+        largest_contribution: Largest product of gate and gain among them, as they were.
+        weights_sha256: Of the pruned weights.
+        spec_sha256: Of the network's spec; ``None`` for a module of the user's own.
+        cut_gap: Primary metric of the supernet minus that of the pruned network, where data was at hand.
+        metric: The metric of ``cut_gap``.
+    """
+
+    names_equal: bool
+    shapes_equal: bool
+    operations_equal: bool
+    macs: int
+    macs_single_task: int
+    parameters: int
+    parameters_single_task: int
+    output_difference: float | None
+    supernet_difference: float
+    forced: bool
+    cut_links: int
+    largest_contribution: float
+    weights_sha256: str
+    spec_sha256: str | None = None
+    cut_gap: float | None = None
+    metric: str | None = None
+
+    @property
+    def holds(self) -> bool:
+        """Whether the pruned network is exactly the single-task network."""
+        return (
+            self.names_equal
+            and self.shapes_equal
+            and self.operations_equal
+            and self.macs == self.macs_single_task
+            and self.parameters == self.parameters_single_task
+            and self.output_difference == 0.0
+        )
+
+    def with_cut_gap(self, cut_gap: float, metric: str) -> Certificate:
+        return replace(self, cut_gap=cut_gap, metric=metric)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"holds": self.holds, **asdict(self), "torch": torch.__version__}
+
+
+def certify(net: Supernet, module: fx.GraphModule, fresh: nn.Module | None, cut: Collection[str], *, forced: bool) -> Certificate:
+    """Compare a pruned network with a fresh one, and with the supernet whose cut links' gates are zero.
+
+    Args:
+        net: The supernet that the network was pruned from.
+        module: The pruned network, on the CPU.
+        fresh: A single-task network; built or copied if left out. Its weights are overwritten.
+        cut: Ids of the links that were cut.
+        forced: Whether some of them had not converged.
+    """
+    branch = net.recorded[net.primary]
+    single = fresh if fresh is not None else branch.rebuild() if branch.rebuild is not None else copy.deepcopy(branch.module)
+    single = single.cpu()
+    example = {name: value.cpu() for name, value in branch.example.items()}
+    mode = module.training
+    module.eval()
+    own, other = module.state_dict(), single.state_dict()
+    names_equal = list(own) == list(other)
+    shapes_equal = all(name in other and (v.shape, v.dtype) == (other[name].shape, other[name].dtype) for name, v in own.items())
+    macs = count_macs(module, example)
+    operations_equal, difference = False, None
+    if names_equal and shapes_equal:
+        _spoil(single)
+        single.load_state_dict(own, strict=True)
+        again = Branch.from_module(single, taps=_as_taps(branch), example=example, output=branch.output)
+        operations_equal = shape_of(again.recorded) == shape_of(module.graph)
+        difference = _difference(_run(single.eval(), example), _run(module, example))
+    certificate = Certificate(
+        names_equal, shapes_equal, operations_equal, macs, count_macs(single.eval(), example), _count(module), _count(single),
+        difference, _supernet_difference(net, module, example, cut), forced, len(cut), _largest_contribution(net, cut),
+        weights_sha256(own), None if branch.spec is None else _spec_sha256(branch.spec.model_dump(mode="json", by_alias=True)),
+    )  # fmt: skip
+    module.train(mode)
+    return certificate
+
+
+def weights_sha256(state: Mapping[str, Tensor]) -> str:
+    """Hash of names, dtypes, shapes and bytes, in order of name."""
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        tensor = state[name].detach().cpu().contiguous()
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _spec_sha256(data: Any) -> str:
+    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
+
+
+def _as_taps(branch: Branch) -> dict[str, Any]:
+    stages: dict[str, Any] = {}
+    for tap in branch.taps:
+        stages.setdefault(tap.stage, {"match": []})["match"].append(tap.name)
+    return stages
+
+
+def _spoil(module: nn.Module) -> None:
+    """Make sure that every weight of the comparison comes from the load."""
+    with torch.no_grad():
+        for tensor in module.state_dict().values():  # shares memory; buffers that are not saved are no weights
+            if tensor.is_floating_point():
+                tensor.fill_(float("nan"))
+
+
+def _run(module: nn.Module, example: Mapping[str, Tensor]) -> Any:
+    with torch.no_grad():
+        return module(**example)
+
+
+def _difference(first: Any, second: Any) -> float:
+    """Largest absolute difference; 0.0 only where the values are equal bit for bit (two NaN count as equal)."""
+    worst = 0.0
+    for one, other in zip(leaves(first), leaves(second), strict=True):
+        if not torch.equal(one, other):
+            gap = (one.double() - other.double()).abs()
+            worst = max(worst, float(gap.nan_to_num(nan=float("inf")).max()))
+    return worst
+
+
+def _supernet_difference(net: Supernet, module: nn.Module, example: Mapping[str, Tensor], cut: Collection[str]) -> float:
+    closed = copy.deepcopy(net).cpu().eval()
+    for fusion in closed.fusions.values():
+        fusion.closed = frozenset(cut)
+    inputs = {name: value for task in net.tasks for name, value in net.recorded[task].example.items()}
+    shared = {**{name: value.cpu() for name, value in inputs.items()}, **example}
+    prediction = _run(closed, {name: value[: next(iter(example.values())).shape[0]] for name, value in shared.items()})[net.primary]
+    own = net.recorded[net.primary].prediction_of(_run(module, example))
+    return _difference(prediction, own)
+
+
+def _largest_contribution(net: Supernet, cut: Collection[str]) -> float:
+    with torch.no_grad():
+        return max((float(value.abs().sum()) for id, value in net.contributions().items() if id in cut), default=0.0)
+
+
+def _count(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())

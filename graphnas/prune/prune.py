@@ -1,0 +1,165 @@
+"""Supernet -> the primary's own network, by rewrites of the graph, with the proof of what it costs."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from graphnas.compiler.meta import origin_of
+from graphnas.compiler.passes.base import apply
+from graphnas.compiler.supernet import Supernet
+from graphnas.compiler.views import view_of
+from graphnas.errors import Problem, PruneError
+from graphnas.graph.links import Link
+from graphnas.prune.certificate import Certificate, certify
+from graphnas.prune.cut_links import CutLinks
+from graphnas.prune.drop_unreached import DropUnreached
+from graphnas.prune.restore_names import RestoreNames
+from graphnas.spec.network import NetworkSpec
+
+
+@dataclass(frozen=True, eq=False)
+class Pruned:
+    """What a search was for.
+
+    Args:
+        module: The primary's network, with the user's own parameter names; returns what the user's module returns.
+        certificate: What was compared with a fresh single-task network, and how it came out.
+        spec: The bound network spec, if the network was built from one.
+        example_shapes: Input name -> the shape it was recorded at, batch first.
+    """
+
+    module: fx.GraphModule
+    certificate: Certificate
+    spec: NetworkSpec | None
+    example_shapes: Mapping[str, tuple[int, ...]]
+
+
+def links_to_cut(net: Supernet) -> tuple[Link, ...]:
+    """The links that are gone at inference: all of the rules that converge to zero."""
+    return tuple(link for link in net.links if net.rule_of(link).converges_to == "zero")
+
+
+def cut_view(net: Supernet) -> fx.GraphModule:
+    """The primary with all links cut that converge to zero, ``view(image) -> {primary: prediction}``; shares parameters and buffers."""
+    cut = _cut(net)
+    [predictions] = cut.graph.output_node().args
+    assert isinstance(predictions, Mapping)
+    return view_of(cut, {net.primary: predictions[net.primary]})
+
+
+def prune(net: Supernet, *, force: bool = False, fresh: nn.Module | None = None) -> Pruned:
+    """Cut the links that converged to zero, drop all that the primary no longer reaches, and give it its names back.
+
+    Args:
+        net: The supernet; not changed. The result holds copies of its weights, on the CPU.
+        force: Cut links that have not converged too; the certificate says so.
+        fresh: A single-task network to compare with; left out, one is built from the spec, or the user's module is copied.
+    Raises:
+        PruneError: Links still contribute more than their rule's ``tolerance``; says how many, and how much.
+    """
+    problems = [] if force else unconverged(net)
+    if problems:
+        raise PruneError(problems)
+    branch = net.recorded[net.primary]
+    cut = _cut(net)
+    _return_own_output(cut, net)
+    apply(DropUnreached(net.primary, branch.inputs), cut)
+    keeps_branches = any(_foreign(node, net.primary) for node in cut.graph.nodes)
+    module = _standing_alone(cut, net, keeps_branches)
+    if not keeps_branches:
+        apply(RestoreNames(net.primary), module)
+    certificate = certify(net, module, fresh, [link.id for link in links_to_cut(net)], forced=force and bool(unconverged(net)))
+    shapes = {name: tuple(value.shape) for name, value in branch.example.items()}
+    return Pruned(module, certificate, branch.spec, shapes)
+
+
+@torch.no_grad()
+def unconverged(net: Supernet) -> list[Problem]:
+    """One problem for each rule that converges to zero and whose links still contribute more than its tolerance."""
+    contributions = net.contributions()
+    problems: list[Problem] = []
+    for index, rule in enumerate(net.space.links):
+        if rule.converges_to != "zero":
+            continue
+        sizes = {link.id: float(contributions[link.id].abs().sum()) for link in net.links if link.rule == index}
+        over = {id: size for id, size in sizes.items() if not size <= rule.tolerance}
+        if over:
+            worst = max(over, key=lambda id: over[id])
+            problems.append(
+                net.space.problem(
+                    f"{len(over)} of {len(sizes)} links have not converged to zero: {worst} still contributes {over[worst]:.2g},"
+                    f" {rule.tolerance:g} is allowed",
+                    "links", index, "converges_to",
+                    fix="train longer or with a stronger penalty; or cut them all the same: --force (from Python: force=True)",
+                )
+            )  # fmt: skip
+    return problems
+
+
+def _cut(net: Supernet) -> fx.GraphModule:
+    """The supernet without the links that converge to zero, sharing its branches."""
+    modules = nn.Module()
+    modules.add_module("branches", net.get_submodule("branches"))
+    joints = nn.ModuleDict()
+    for task in net.tasks:
+        joints.add_module(task, nn.ModuleDict(dict(net.get_submodule(f"joints.{task}").named_children())))
+    modules.add_module("joints", joints)
+    graph = fx.Graph()
+    output = graph.graph_copy(net.graph, val_map={})
+    graph.output(output)
+    cut = fx.GraphModule(nn.Module(), fx.Graph())
+    for name, child in modules.named_children():
+        cut.add_module(name, child)
+    cut.graph = graph
+    cut.training = net.training
+    apply(CutLinks([link.id for link in links_to_cut(net)]), cut)
+    return cut
+
+
+def _foreign(node: fx.Node, primary: str) -> bool:
+    origin = origin_of(node)
+    return origin is not None and (origin.kind == "fusion" or origin.task not in (None, primary))
+
+
+def _return_own_output(gm: fx.GraphModule, net: Supernet) -> None:
+    """Let the graph return what the primary's own forward returns, in its structure."""
+    made: dict[str, fx.Node] = {}
+    for node in gm.graph.nodes:
+        origin = origin_of(node)
+        if origin is not None and origin.task == net.primary and origin.recorded is not None:
+            made[origin.recorded] = node  # a fusion comes after the node that it stands for
+        elif origin is not None and origin.kind == "input":
+            made[str(node.target)] = node
+    recorded = net.recorded[net.primary].recorded.output_node()
+
+    def own(node: fx.Node) -> fx.Node:
+        return made[str(node.target)] if node.op == "placeholder" else made[node.name]
+
+    [returned] = recorded.args
+    gm.graph.output_node().args = (fx.map_arg(returned, own),)
+
+
+def _standing_alone(cut: fx.GraphModule, net: Supernet, keeps_branches: bool) -> fx.GraphModule:
+    """A module of its own with copies of all that the graph needs; of the primary's network, all, in the user's order."""
+    made = fx.GraphModule(nn.Module(), fx.Graph(), class_name="Pruned")
+    if keeps_branches:
+        source: nn.Module = fx.GraphModule(cut, cut.graph)  # only what is called
+    else:
+        source = cut.get_submodule(f"branches.{net.primary}")
+    copied: Any = copy.deepcopy(source).cpu()
+    made._parameters.update(copied._parameters)
+    made._buffers.update(copied._buffers)
+    made._non_persistent_buffers_set.update(copied._non_persistent_buffers_set)
+    made._modules.update(copied._modules)
+    for name, value in vars(copied).items():
+        if isinstance(value, Tensor):
+            setattr(made, name, value)
+    made.graph = cut.graph
+    made.training = net.training
+    return made
