@@ -15,6 +15,10 @@ settings.register_profile("graphnas", deadline=None, derandomize=True, suppress_
 settings.load_profile("graphnas")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update-golden", action="store_true", help="rewrite the golden files with what comes out now")
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread() -> None:
     torch.set_num_threads(1)

@@ -94,7 +94,7 @@ class _Inference:
             self.make(node, reads[node.name], wanted.get(node.name, {}))
         named = {name: self.value(reference, "outputs", name) for name, reference in outputs.items() if reference is not None}
         if self.problems:
-            raise SpecError(self.problems)
+            raise SpecError(sorted(self.problems, key=_place))
         return Graph(tuple(self.made.values()), {name: value for name, value in named.items() if value is not None})
 
     def problem(self, message: str, *path: str | int, fix: str | None = None) -> None:
@@ -223,6 +223,11 @@ def resolve(name: str, names: Mapping[str, str]) -> _Reference | None:
             return None
         path = f"{last}.{path}" if path else last
     return names[head], path
+
+
+def _place(problem: Problem) -> tuple[str, int, int]:
+    where = problem.where
+    return ("", 0, 0) if where is None else (where.source, where.line or 0, where.column or 0)
 
 
 def _fits(pattern: TypePattern, value: ValueType, sizes: dict[str, int]) -> bool:
