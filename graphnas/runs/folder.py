@@ -68,7 +68,9 @@ class RunFolder:
         try:
             content = json.loads(self.spec.read_bytes())
         except FileNotFoundError:
-            raise ArtifactError("no run is there: spec.json is missing", where=Where(str(self.path)), fix="name the folder of a run") from None
+            raise ArtifactError(
+                "no run is there: spec.json is missing", where=Where(str(self.path)), fix="name the folder of a run"
+            ) from None
         except (ValueError, OSError) as error:
             raise ArtifactError(f"not readable: {error}", where=Where(str(self.spec)), fix="start again in another folder") from None
         if not isinstance(content, dict) or cast(dict[str, Any], content).get("kind") != "search":
@@ -137,7 +139,9 @@ def _same_spec(before: Mapping[str, Any], spec: SearchSpec, folder: RunFolder) -
     for path, old, new in _differences(before, dump_spec(spec), ()):
         name = ".".join(map(str, path))
         if not name.startswith(_FREE):
-            problems.append(spec.problem(f"{_short(old)} in the run {folder.path}, {_short(new)} now", *path, fix="start again in another folder"))
+            problems.append(
+                spec.problem(f"{_short(old)} in the run {folder.path}, {_short(new)} now", *path, fix="start again in another folder")
+            )
         elif name.startswith("training") and isinstance(old, int) and isinstance(new, int) and new < old:
             problems.append(spec.problem(f"the run {folder.path} has {old}, {new} is less", *path, fix=f"{old} or more, or another folder"))
     if problems:

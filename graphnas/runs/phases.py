@@ -96,8 +96,7 @@ class Trained:
 
     def finetune_budget(self, finetune: Finetune, before: Budget) -> Budget:
         """That of ``training.finetune``, whose epochs are numbered on."""
-        first = before.first_epoch + before.epochs
-        return budget(self.batches_per_epoch, epochs=finetune.epochs, steps=finetune.steps, alternating=False, first_epoch=first)
+        return budget(self.batches_per_epoch, epochs=finetune.epochs, steps=finetune.steps, alternating=False, follows=before)
 
     def baseline_budget(self, search: Budget) -> Budget:
         """As many batches with this task's labels as the search has with the primary's."""
@@ -108,7 +107,7 @@ class Trained:
         spec, net, training = self.spec, self.net, self.spec.training
         optimizers = training.optimizers
         alphas = list(_named_alphas(net))
-        alpha_spec = optimizers.alphas or optimizers.weights
+        alpha_spec = optimizers.alphas or optimizers.weights  # of a network without alphas neither is used: see check.py
         learner = Learner(
             network=net,
             tasks=self.tasks,
@@ -122,7 +121,9 @@ class Trained:
             freeze_batch_norm=training.alpha_step.batch_norm == "freeze",
         )
         auxiliary = training.auxiliary_batch_size if len(net.tasks) > 1 else 0
-        return self._phase(name, learner, length, auxiliary, optimizers.weights.schedule, alpha_spec.schedule, self.shipped(), gate_means(net))
+        return self._phase(
+            name, learner, length, auxiliary, optimizers.weights.schedule, alpha_spec.schedule, self.shipped(), gate_means(net)
+        )
 
     def finetune_phase(self, name: str, length: Budget, finetune: Finetune) -> Phase:
         """The weights of what is shipped, alone."""
@@ -178,4 +179,3 @@ def gate_means(net: Supernet) -> Callable[[], Mapping[str, float]]:
         return {direction: sum(values) / len(values) for direction, values in found.items()}
 
     return means
-

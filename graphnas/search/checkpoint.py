@@ -1,6 +1,6 @@
 """Checkpoints that a crash at any moment leaves whole: safetensors and JSON, no pickle.
 
-A checkpoint ``STEM`` is two files: ``STEM.safetensors``, and ``STEM.json`` with the plain values, the checksum of the tensors and one of its own.
+A checkpoint ``STEM`` is two files: ``STEM.safetensors``, and ``STEM.json`` with the plain values, their checksum and that of the tensors.
 Since two files can't be renamed at once, a JSON file is paired with whichever tensors file beside it has its checksum; at every moment of
 ``save`` at least one pair is whole::
 
@@ -64,7 +64,9 @@ def save(stem: Path, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -
         write_durably(new_json, f'{{"head": {json.dumps(head)}, "values": {text}}}\n'.encode())
         read_back = _try(new_json, [new_tensors])
         if isinstance(read_back, str):
-            raise RunError(f"what was read back differs from what was written: {read_back}", where=Where(str(new_tensors)), fix="check the disk")
+            raise RunError(
+                f"what was read back differs from what was written: {read_back}", where=Where(str(new_tensors)), fix="check the disk"
+            )
         for source, target in ((_CURRENT, _PREVIOUS), (_NEW, _CURRENT)):
             for old, new in zip(_files(stem, source), _files(stem, target), strict=True):
                 if old.exists():

@@ -11,7 +11,7 @@ from torch import nn
 
 from graphnas.data import Data
 from graphnas.search.precision import Precision
-from graphnas.search.step import task_losses
+from graphnas.search.step import predict, task_losses
 from graphnas.tasks.base import TaskType
 
 
@@ -53,7 +53,7 @@ def score(
             inputs = precision.move(batch.inputs)
             for name, network in networks.items():
                 with precision.autocast():
-                    predictions = network(**inputs)
+                    predictions = predict(network, inputs)
                 known = {task: kind for task, kind in tasks.items() if task in predictions}
                 losses = task_losses(predictions, batch, known, precision.device)
                 for task, loss in losses.items():

@@ -116,15 +116,18 @@ class Loop:
         """``value``, ``step`` and ``epoch`` of what was selected on validation; ``None`` if the last state was taken."""
         return self._state.best
 
-    def run(self) -> None:
+    def run(self) -> bool:
         """Train to the end, from the checkpoint if there is one; the network is left in the selected state.
 
+        Returns:
+            Whether there was anything left to train.
         Raises:
             RunError: A loss is not finite, or a checkpoint can't be written.
         """
         random_state.seed_all(random_state.derive(self._around.seed, self._phase.name))
         self._resume()
-        if self._state.step < self._phase.budget.steps:
+        trained = self._state.step < self._phase.budget.steps
+        if trained:
             started = time.monotonic() - self._state.total_seconds
             while self._state.step < self._phase.budget.steps:
                 self._epoch(started)
@@ -132,6 +135,7 @@ class Loop:
             self._save(self._around.finished / self._phase.name)
         if self._best:
             self._phase.learner.network.load_state_dict(self._best)
+        return trained
 
     def _epoch(self, started: float) -> None:
         """Updates until the epoch or the phase ends."""
@@ -151,7 +155,9 @@ class Loop:
             self._around.report(Progress(phase.name, state.step, phase.budget.steps))
             self._write(rate, epoch_ended=ended, last=last)
             state.total_seconds = time.monotonic() - started
-            if not last and due(self._around.checkpoint_every, state.step, state.epoch if ended else None, time.monotonic() - self._saved_at):
+            if not last and due(
+                self._around.checkpoint_every, state.step, state.epoch if ended else None, time.monotonic() - self._saved_at
+            ):
                 self._save(self._around.stem)
             if ended:
                 break
@@ -198,7 +204,8 @@ class Loop:
         where = "none was written yet" if self._saved is None else f"{self._saved[0]}.safetensors, step {self._saved[1]}"
         return RunError(
             Problem(
-                f"{self._phase.name}, step {self._state.step + 1}: {what} is {error.value} on {', '.join(ids)}; last good checkpoint: {where}",
+                f"{self._phase.name}, step {self._state.step + 1}: {what} is {error.value} on {', '.join(ids)};"
+                f" last good checkpoint: {where}",
                 fix="lower training.optimizers.weights.lr or set training.clip_gradient; if these samples' labels are damaged, mend them",
             )
         )
@@ -242,9 +249,7 @@ class Loop:
             for task, scores in report.scores.items():
                 cut = report.cut.metrics if report.cut is not None and task == report.primary else {}
                 gap = report.gap if task == report.primary else None
-                rows.append(
-                    Row(self._phase.name, epoch, state.step, "validation", task, scores.loss, scores.metrics, cut, gap, **about)
-                )
+                rows.append(Row(self._phase.name, epoch, state.step, "validation", task, scores.loss, scores.metrics, cut, gap, **about))
         return rows
 
     def _save(self, stem: Path) -> None:
@@ -262,7 +267,7 @@ class Loop:
         }
         values = {
             "phase": self._phase.name,
-            "steps": self._phase.budget.steps,
+            "after": self._phase.budget.after,
             "state": vars(state),
             "weights": weights_values,
             "alphas": alphas_values,
@@ -275,8 +280,11 @@ class Loop:
 
     def _resume(self) -> None:
         """Go on from this phase's checkpoint that is farthest on, if there is one."""
-        found = [(stem, saved) for stem in (self._around.stem, self._around.finished / self._phase.name) if (saved := checkpoint.load(stem))]
-        mine = [(stem, saved) for stem, saved in found if saved.values["phase"] == self._phase.name]
+        found = [
+            (stem, saved) for stem in (self._around.stem, self._around.finished / self._phase.name) if (saved := checkpoint.load(stem))
+        ]
+        identity = (self._phase.name, self._phase.budget.after)
+        mine = [(stem, saved) for stem, saved in found if (saved.values["phase"], saved.values["after"]) == identity]
         if not mine:
             return
         stem, saved = max(mine, key=lambda pair: pair[1].values["state"]["step"])

@@ -22,7 +22,7 @@ Named = Iterable[tuple[str, nn.Parameter]]
 
 
 def optimizer_class(name: str) -> type[torch.optim.Optimizer]:
-    """torch's class of a lower-case name: ``adamw`` is ``torch.optim.AdamW``.
+    """The class of a lower-case name: ``adamw`` is ``torch.optim.AdamW``.
 
     Raises:
         SpecError: torch has none of this name.
@@ -85,7 +85,8 @@ def _short_names(named: Named) -> list[str]:
 def learning_rate_factor(schedule: Schedule, step: int, steps: int) -> float:
     """What the learning rate is multiplied with at a step: a pure function.
 
-    Warmup rises linearly over the first ``warmup`` share of the steps; what follows decays over the rest. ``milestones`` count from the start.
+    Warmup rises linearly over the first ``warmup`` share of the steps; what follows decays over the rest. ``milestones`` count
+    from the start.
 
     Args:
         schedule: Of the spec.

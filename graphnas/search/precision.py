@@ -50,7 +50,11 @@ def make_precision(device: str, precision: str) -> Precision:
         return Precision(found, dtype)
     if found.type not in ("cuda", "cpu"):  # the devices that torch's GradScaler serves
         raise SpecError(
-            Problem(f"float16 needs a gradient scaler, which torch has not for {found.type}", path="runtime.precision", fix="precision: bfloat16")
+            Problem(
+                f"float16 needs a gradient scaler, which torch has not for {found.type}",
+                path="runtime.precision",
+                fix="precision: bfloat16",
+            )
         )
     return Precision(found, dtype, torch.amp.GradScaler(found.type))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -52,7 +52,7 @@ def restore(tensors: Mapping[str, Tensor], values: Mapping[str, Any], device: to
 
 
 @contextmanager
-def given_back(device: torch.device) -> Iterator[None]:
+def given_back(device: torch.device) -> Generator[None, None, None]:
     """The caller's generators stand afterwards where they stood before."""
     tensors, values = capture(device)
     try:

@@ -4,18 +4,19 @@
     alternate    a     <-  descend  sum of weights * losses(B1) + penalty(t)         w frozen: its gradients are not computed
                  w     <-  descend  balance(losses(B2)) + penalty(t)                 a frozen
 
-In the weight half the penalty reaches the weights where it is one of the contribution g * ||W||, and gates that are trained with the weights.
+In the weight half the penalty reaches the weights where it is one of the contribution g * ||W||, and gates that are trained with them.
 A task without labels in a batch contributes nothing: its loss is not computed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import takewhile
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm  # pyright: ignore[reportPrivateUsage]  # the base of them all, timm's included
 
 from graphnas.data import Batch
@@ -98,6 +99,20 @@ def alternate_step(learner: Learner, alpha_batch: Batch, weight_batch: Batch, pr
     return values
 
 
+def predict(network: nn.Module, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """``{task: prediction}``, from those of the inputs that the network has; another task's network may need the others."""
+    if isinstance(network, fx.GraphModule):
+        names = [str(node.target) for node in takewhile(lambda node: node.op == "placeholder", network.graph.nodes)]
+        inputs = select_inputs(inputs, names)
+    return network(**inputs)
+
+
+def select_inputs(inputs: Mapping[str, Tensor], names: Iterable[str]) -> dict[str, Tensor]:
+    """The inputs that a network's forward has; where the data has but one, that one whatever it is called."""
+    only = next(iter(inputs.values())) if len(inputs) == 1 else None
+    return {name: inputs[name] if only is None else only for name in names}
+
+
 def task_losses(predictions: Mapping[str, Tensor], batch: Batch, tasks: Mapping[str, TaskType], device: torch.device) -> dict[str, Tensor]:
     """The loss of every task that has labels in this batch, in float32."""
     found: dict[str, Tensor] = {}
@@ -119,7 +134,7 @@ def _losses(learner: Learner, batch: Batch) -> tuple[dict[str, Tensor], dict[str
         NotFinite: One is not.
     """
     with learner.precision.autocast():
-        predictions = learner.network(**learner.precision.move(batch.inputs))
+        predictions = predict(learner.network, learner.precision.move(batch.inputs))
     losses = task_losses(predictions, batch, learner.tasks, learner.precision.device)
     numbers: list[float] = torch.stack([loss.detach() for loss in losses.values()]).tolist() if losses else []  # one synchronization
     values = dict(zip(losses, numbers, strict=True))
@@ -181,7 +196,7 @@ def parameters(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:
 
 
 @contextmanager
-def frozen(parameters: Iterable[nn.Parameter]) -> Iterator[None]:
+def frozen(parameters: Iterable[nn.Parameter]) -> Generator[None, None, None]:
     """These parameters get no gradients meanwhile: autograd computes none for them and keeps nothing to do so."""
     held = [parameter for parameter in parameters if parameter.requires_grad]
     for parameter in held:
@@ -194,7 +209,7 @@ def frozen(parameters: Iterable[nn.Parameter]) -> Iterator[None]:
 
 
 @contextmanager
-def batch_norm_frozen(network: nn.Module, *, enabled: bool) -> Iterator[None]:
+def batch_norm_frozen(network: nn.Module, *, enabled: bool) -> Generator[None, None, None]:
     """Batch norms meanwhile normalize by their batch and leave their running statistics and counters alone."""
     held = [module for module in network.modules() if isinstance(module, _BatchNorm) and module.track_running_stats] if enabled else []
     for module in held:

@@ -16,7 +16,9 @@ from graphnas.search import checkpoint, random_state
 
 
 def save(stem: Path, step: int) -> None:
-    checkpoint.save(stem, {"network/a": torch.full((3,), float(step)), "tied": torch.arange(4.0).reshape(2, 2).T}, {"step": step, "lr": 1e-3})
+    checkpoint.save(
+        stem, {"network/a": torch.full((3,), float(step)), "tied": torch.arange(4.0).reshape(2, 2).T}, {"step": step, "lr": 1e-3}
+    )
 
 
 def step_of(stem: Path) -> int:
@@ -120,7 +122,8 @@ def test_two_damaged_checkpoints_are_an_error_with_the_fix(tmp_path: Path) -> No
     with pytest.raises(ArtifactError) as caught:
         checkpoint.load(stem)
     assert str(caught.value) == (
-        f"{tmp_path}/checkpoint.json: no checkpoint can be read: checkpoint.safetensors: checksum differs; checkpoint.previous.json is damaged\n"
+        f"{tmp_path}/checkpoint.json: no checkpoint can be read: checkpoint.safetensors: checksum differs; "
+        "checkpoint.previous.json is damaged\n"
         "  fix: start again with --overwrite, or put a copy of the checkpoint files back"
     )
     assert caught.value.exit_status == 2

@@ -61,9 +61,7 @@ class Trial:
         with MetricsLog(self.folder, logged_bytes(self.folder / "checkpoint", self.folder / "phases") or 0) as log:
             loop = Loop(
                 phase,
-                Surroundings(
-                    self.data, 0, 5, self.folder / "checkpoint", self.folder / "phases", self.checkpoint_every, log, self.watch
-                ),
+                Surroundings(self.data, 0, 5, self.folder / "checkpoint", self.folder / "phases", self.checkpoint_every, log, self.watch),
             )
             loop.run()
         return {name: tensor.clone() for name, tensor in net.state_dict().items()}, loop
@@ -80,7 +78,9 @@ class Trial:
 
 @pytest.mark.parametrize("updates", ["joint", "alternate"])
 @pytest.mark.parametrize("optimizer", ["AdamW", "SGD"])
-@pytest.mark.parametrize(("fail_at", "every"), [((2, 0), Every(epochs=1)), ((2, 1), Every(epochs=1)), ((3, 1), Every(steps=1)), ((0, 1), Every(epochs=2))])
+@pytest.mark.parametrize(
+    ("fail_at", "every"), [((2, 0), Every(epochs=1)), ((2, 1), Every(epochs=1)), ((3, 1), Every(steps=1)), ((0, 1), Every(epochs=2))]
+)
 def test_a_run_that_was_interrupted_ends_bit_for_bit_as_one_that_was_not(
     updates: str, optimizer: str, fail_at: tuple[int, int], every: Every, tmp_path: Path, toy: Any, toy_data: Any
 ) -> None:
@@ -167,7 +167,10 @@ def test_evaluation_can_be_rarer_and_is_always_at_the_end(tmp_path: Path, toy: A
     assert [row["epoch"] for row in trial.metrics() if row["split"] == "validation" and row["task"] == "p"] == [3, 5]
     trial = Trial(tmp_path / "steps", toy, toy_data(), epochs=2, evaluate_every=Every(steps=3))
     trial.run()
-    assert [(row["epoch"], row["step"]) for row in trial.metrics() if row["split"] == "validation" and row["task"] == "p"] == [(2, 3), (2, 4)]
+    assert [(row["epoch"], row["step"]) for row in trial.metrics() if row["split"] == "validation" and row["task"] == "p"] == [
+        (2, 3),
+        (2, 4),
+    ]
 
 
 def test_a_loss_that_is_no_number_names_step_task_samples_and_checkpoint(tmp_path: Path, toy: Any, toy_data: Any, batch: Any) -> None:

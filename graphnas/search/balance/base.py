@@ -61,5 +61,3 @@ class Balance(Spec, ABC):
     def unknown_tasks(self, tasks: Mapping[str, object]) -> list[str]:
         """The names in ``weights`` that are no task: typos, for the spec to report."""
         return [task for task in self.weights if task not in tasks]
-
-

@@ -1,0 +1,237 @@
+"""``search``: baseline, search, cut, test, save, in one folder that a crash at any moment leaves in a state to go on from."""
+
+from __future__ import annotations
+
+import copy
+import tempfile
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from graphnas.compiler import Supernet
+from graphnas.compiler import compile as compile_spec
+from graphnas.data import Data, open_data
+from graphnas.errors import ArtifactError, Where
+from graphnas.runs.check import check
+from graphnas.runs.finish import Finished, finish
+from graphnas.runs.folder import RunFolder, check_folder, open_folder
+from graphnas.runs.phases import Trained, judge_of
+from graphnas.runs.result import SearchResult
+from graphnas.runs.start import branch_of, load_branch, start_from_files
+from graphnas.search import checkpoint
+from graphnas.search.budget import Budget
+from graphnas.search.log import MetricsLog
+from graphnas.search.loop import Loop, Phase, Surroundings, logged_bytes
+from graphnas.search.precision import make_precision
+from graphnas.search.progress import ProgressCallback, silent
+from graphnas.search.random_state import given_back
+from graphnas.spec import SearchSpaceSpec, SearchSpec, load_spec, parse_spec
+
+SEARCH, FINETUNE, SINGLE = "search", "finetune", "single-task"
+
+
+def search(
+    spec: SearchSpec | str | Path,
+    *,
+    networks: Mapping[str, Any] | None = None,
+    data: Mapping[str, Any] | None = None,
+    out: str | Path | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: ProgressCallback | None = None,
+) -> SearchResult:
+    """Train the single-task baseline and the supernet, cut, evaluate on the test split, and save.
+
+    Args:
+        spec: What to do: a model, a file, or the name of a shipped one.
+        networks: Task -> ``Branch`` that stands for the spec's network of that task; not changed.
+        data: Source -> data set that stands for the spec's source of that name (``layout: python``).
+        out: Folder of the run; a new temporary one if left out.
+        resume: Go on with the run in ``out``: bit-identical to one that was never stopped, on the CPU with as many threads.
+        overwrite: Replace the run in ``out``.
+        progress: Called after every update, and with lines to print.
+    Raises:
+        GraphNASError: The input is wrong (nothing on disk was changed), or the run failed (it can be resumed).
+    """
+    spec = _loaded(spec)
+    path = Path(tempfile.mkdtemp(prefix="graphnas-")) if out is None else Path(out)
+    return _Run(spec, RunFolder(path), networks or {}, data or {}, progress or silent).search(resume=resume, overwrite=overwrite)
+
+
+def prune_run(
+    run: str | Path,
+    *,
+    force: bool = False,
+    networks: Mapping[str, Any] | None = None,
+    data: Mapping[str, Any] | None = None,
+    progress: ProgressCallback | None = None,
+) -> SearchResult:
+    """Prune, evaluate and save a run whose training is over: what ``search`` does last.
+
+    Args:
+        run: The run folder.
+        force: Also where links have not converged to zero; the certificate says so.
+        networks: As for ``search``.
+        data: As for ``search``.
+        progress: As for ``search``.
+    Raises:
+        ArtifactError: There is no such run, or its training is not over.
+        PruneError: Links have not converged.
+    """
+    folder = RunFolder(Path(run))
+    spec = spec_of_run(folder)
+    return _Run(spec, folder, networks or {}, data or {}, progress or silent).prune(force=force)
+
+
+def spec_of_run(folder: RunFolder) -> SearchSpec:
+    """The resolved spec of a run.
+
+    Raises:
+        ArtifactError: There is no run.
+    """
+    spec = parse_spec(folder.read_spec(), kind="search", folder=folder.path)
+    assert isinstance(spec, SearchSpec)
+    return spec
+
+
+def _loaded(spec: SearchSpec | str | Path) -> SearchSpec:
+    if isinstance(spec, SearchSpec):
+        return spec
+    loaded = load_spec(spec, kind="search")
+    assert isinstance(loaded, SearchSpec)
+    return loaded
+
+
+class _Run:
+    """One run: opens data, compiles, and takes the phases in order."""
+
+    def __init__(
+        self, spec: SearchSpec, folder: RunFolder, networks: Mapping[str, Any], datasets: Mapping[str, Any], report: ProgressCallback
+    ) -> None:
+        self._spec = spec
+        self._folder = folder
+        self._networks = networks
+        self._datasets = datasets
+        self._report = report
+        self._precision = make_precision(spec.runtime.device, spec.runtime.precision)
+        self._trained = False  # whether anything was trained in this process
+
+    def search(self, *, resume: bool, overwrite: bool) -> SearchResult:
+        """All of it."""
+        check_folder(self._folder, self._spec, resume=resume, overwrite=overwrite)
+        with self._at_home():
+            main = self._prepare()
+            open_folder(self._folder.path, self._spec, resume=resume, overwrite=overwrite)
+            return self._through(main, force=False)
+
+    def prune(self, *, force: bool) -> SearchResult:
+        """The end of it alone."""
+        last = FINETUNE if self._spec.training.finetune is not None else SEARCH
+        if checkpoint.load(self._folder.phases / last) is None:
+            raise ArtifactError(
+                "the training of this run is not over",
+                where=Where(str(self._folder.path)),
+                fix=f"graphnas search {self._folder.spec} --out {self._folder.path} --resume",
+            )
+        with self._at_home():
+            return self._through(self._prepare(), force=force)
+
+    @contextmanager
+    def _at_home(self) -> Generator[None, None, None]:
+        """The caller's generators and number of threads are given back."""
+        threads, wanted = torch.get_num_threads(), self._spec.runtime.threads
+        with given_back(self._precision.device):
+            if wanted is not None:
+                torch.set_num_threads(wanted)
+            try:
+                yield
+            finally:
+                torch.set_num_threads(threads)
+
+    def _prepare(self) -> Trained:
+        """The supernet and its data, checked; nothing is written."""
+        data = self._open(tuple(self._spec.task_pair.tasks))
+        net = self._compile(self._spec, data)
+        check(self._spec, net, data)
+        return self._trained_network(self._spec, net, data)
+
+    def _through(self, main: Trained, *, force: bool) -> SearchResult:
+        """The phases in order."""
+        spec, finetune = self._spec, self._spec.training.finetune
+        with MetricsLog(self._folder.path, logged_bytes(self._folder.checkpoint, self._folder.phases) or 0) as log:
+            around = Surroundings(
+                main.data, spec.runtime.workers, spec.seed, self._folder.checkpoint, self._folder.phases,
+                spec.runtime.checkpoint_every, log, self._report,
+            )  # fmt: skip
+            length = main.search_budget()
+            baseline, seconds = self._alone(main, length, around)
+            loop = self._run(main.training_phase(SEARCH, length), main.data, around)
+            seconds |= {"search": loop.seconds}
+            before_finetune = main
+            if finetune is not None:
+                before_finetune = Trained(spec, copy.deepcopy(main.net), main.task, main.data, main.judge, main.precision)
+                phase = main.finetune_phase(FINETUNE, main.finetune_budget(finetune, length), finetune)
+                seconds |= {"finetune": self._run(phase, main.data, around).seconds}
+        done = Finished(self._folder, before_finetune, main, baseline, seconds, dict(loop.best) if loop.best else None, length)
+        return finish(done, self._report, force=force, test_again=self._trained)
+
+    def _alone(self, main: Trained, length: Budget, around: Surroundings) -> tuple[Trained | None, dict[str, tuple[float, float]]]:
+        """Train single-task networks: the baseline, and where the search starts from them each task's; give the weights to the supernet.
+
+        Returns:
+            The baseline, if one is wanted; phase -> (training seconds, all seconds).
+        """
+        spec, seconds, baseline = self._spec, dict[str, tuple[float, float]](), None
+        start = spec.start_from == "single-task"
+        for task in main.net.tasks if start else (main.task,) if spec.baseline == "single-task" else ():
+            single = self._single(task)
+            primary = task == main.task
+            name = SINGLE if primary else f"{SINGLE}-{task}"
+            budget = single.baseline_budget(length) if primary else single.search_budget()
+            seconds[name] = self._run(single.training_phase(name, budget), single.data, around).seconds
+            if start:
+                wrong = load_branch(main.net, task, branch_of(single.net, task).state_dict())
+                assert not wrong, wrong
+            if primary and spec.baseline == "single-task":
+                baseline = single
+                if (finetune := spec.training.finetune) is not None:
+                    phase = single.finetune_phase(f"{SINGLE}-{FINETUNE}", single.finetune_budget(finetune, budget), finetune)
+                    seconds[phase.name] = self._run(phase, single.data, around).seconds
+        return baseline, seconds
+
+    def _single(self, task: str) -> Trained:
+        """The network of one task without links, on the samples that have its label."""
+        pair = self._spec.task_pair
+        spec = self._spec.model_copy(
+            update={
+                "primary": task,
+                "task_pair": pair.model_copy(update={"primary": task, "tasks": {task: pair.tasks[task]}}),
+                "space": SearchSpaceSpec(links=()),
+            }
+        )
+        data = self._open((task,), primary=task)
+        return self._trained_network(spec, self._compile(spec, data), data)
+
+    def _open(self, tasks: tuple[str, ...], primary: str | None = None) -> Data:
+        pair = self._spec.task_pair.model_copy(update={"primary": primary or self._spec.primary_task})
+        return open_data(pair, seed=self._spec.seed, tasks=tasks, datasets=self._datasets)
+
+    def _compile(self, spec: SearchSpec, data: Data) -> Supernet:
+        """A fresh supernet; networks that were given are copied, so that no training changes them."""
+        given = {task: branch for task, branch in self._networks.items() if task in spec.task_pair.tasks}
+        net = compile_spec(spec, networks=copy.deepcopy(given), inputs=data.input_types())
+        start_from_files(net, spec)
+        return net.to(self._precision.device)
+
+    def _trained_network(self, spec: SearchSpec, net: Supernet, data: Data) -> Trained:
+        task = spec.primary_task
+        return Trained(spec, net, task, data, judge_of(spec, task, data), self._precision)
+
+    def _run(self, phase: Phase, data: Data, around: Surroundings) -> Loop:
+        loop = Loop(phase, Surroundings(**{**vars(around), "data": data}))
+        if loop.run():
+            self._trained = True
+        return loop
