@@ -27,11 +27,15 @@ def exact_grid(patches: int, grid: tuple[int, int]) -> tuple[int, int]:
 
 
 def grid_like(patches: int, height: int, width: int) -> tuple[int, int]:
-    """Rows and columns of this many patches, in proportions as near as can be to those of an image that they were made from."""
-    best = min(
-        (rows for rows in range(1, patches + 1) if patches % rows == 0),
-        key=lambda rows: abs(math.log(rows * rows * width / (patches * height))),
-    )
+    """Rows and columns of this many patches, in proportions as near as can be to those of an image that they were made from.
+
+    Raises:
+        ValueError: The nearest are off by more than a factor of two: the patches are not those of this image.
+    """
+    off = {rows: abs(math.log(rows * rows * width / (patches * height))) for rows in range(1, patches + 1) if patches % rows == 0}
+    best = min(off, key=lambda rows: off[rows])
+    if off[best] > math.log(2):
+        raise ValueError(f"{patches} patches are no grid of {height} : {width}, the proportions of the image beside them")
     return best, patches // best
 
 
