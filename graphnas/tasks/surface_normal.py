@@ -1,0 +1,135 @@
+"""Surface normals: unit vectors, one a pixel.
+
+With x the prediction, p = x / |x| and t the label, the losses are 1 - p.t (``cosine``), and the mean over the three components of |p - t|
+(``l1``) or (p - t)^2 (``l2``). The frame is the label's own, with its first axis along the image's rows: a horizontal flip negates x.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any, Literal, cast
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from pydantic import BeforeValidator
+from torch import Tensor
+
+from graphnas.errors import DataError
+from graphnas.schema import Number, PositiveNumber, Spec
+from graphnas.tasks.base import Metrics, Raw, TaskType, float32, masked_mean, resized, three_channels
+
+Color = tuple[Number, Number, Number]
+
+WITHIN = (11.25, 22.5, 30.0)  # degrees; the thresholds of Eigen and Fergus (arXiv:1411.4734)
+SHORTEST = 0.1  # below this length a label is no direction but noise about zero: one step of 8 bits is 0.014
+SMALLEST_PREDICTION = 1e-3  # shorter predictions are not stretched to unit length, so that gradients stay below 1 / this
+BINS_PER_DEGREE = 1000  # resolution of the median
+
+
+def _colors(value: Any) -> Any:
+    """One color for a list of one."""
+    if isinstance(value, (list, tuple)) and value and not isinstance(value[0], (list, tuple)):
+        return (cast("object", value),)
+    return cast("object", value)
+
+
+class NormalEncoding(Spec):
+    """How the numbers of a label stand for a vector: n = (value - offset) / scale."""
+
+    offset: Number = 0.0
+    scale: PositiveNumber = 1.0
+    invalid: Annotated[tuple[Color, ...], BeforeValidator(_colors, json_schema_input_type=Color | tuple[Color, ...])] = ()
+    """Values that mean "no normal here": one [r, g, b], or a list of them. NaN and vectors of no length mean it always."""
+
+
+class SurfaceNormal(TaskType):
+    """Surface normals, one unit vector a pixel; three channels."""
+
+    type: Literal["surface_normal"] = "surface_normal"
+    encoding: NormalEncoding | None = None
+    """How labels are stored; left out, they are vectors in floating-point numbers."""
+    loss: Literal["cosine", "l1", "l2"] = "cosine"
+
+    target_kind = "normal"
+    metric_directions = {
+        "mean_angle": "min",
+        "median_angle": "min",
+        "rmse_angle": "min",
+        **{f"within_{limit:g}": "max" for limit in WITHIN},
+    }
+
+    @property
+    def out_channels(self) -> int:
+        return 3
+
+    def decode(self, raw: Raw, *, file: str) -> Tensor:
+        """Unit vectors, (3, H, W); zero where there is no label."""
+        raw = three_channels(raw, what="surface normals", file=file)
+        encoding = self.encoding
+        if encoding is None:
+            if not np.issubdtype(raw.dtype, np.floating):
+                raise DataError(
+                    f"{file}: {raw.dtype} numbers are no unit vectors, and no encoding is given",
+                    fix="encoding: {offset: 127.5, scale: 127.5}, or what the data set's authors say",
+                )
+            encoding = NormalEncoding()
+        vectors = (float32(raw) - np.float32(encoding.offset)) / np.float32(encoding.scale)
+        length = np.sqrt(np.square(vectors).sum(axis=2))
+        labeled = np.isfinite(length) & (length >= SHORTEST)
+        for color in encoding.invalid:
+            labeled &= (raw != np.asarray(color)).any(axis=2)
+        unit = np.where(labeled[:, :, None], vectors / np.where(labeled, length, 1)[:, :, None], np.float32(0))
+        return torch.as_tensor(np.ascontiguousarray(unit.transpose(2, 0, 1)))
+
+    def loss_value(self, prediction: Tensor, target: Tensor) -> Tensor:
+        labeled = target.ne(0).any(dim=1)
+        unit = F.normalize(resized(prediction, target), dim=1, eps=SMALLEST_PREDICTION)
+        if self.loss == "cosine":
+            values = 1 - (unit * target).sum(dim=1)
+        elif self.loss == "l1":
+            values = (unit - target).abs().mean(dim=1)
+        else:
+            values = (unit - target).square().mean(dim=1)
+        return masked_mean(values, labeled)
+
+    def new_metrics(self) -> Metrics:
+        return NormalMetrics()
+
+
+class NormalMetrics(Metrics):
+    """Angles between prediction and label over all labeled pixels, in degrees; the ``within_`` ones in percent of the pixels.
+
+    Mean and root mean square are of double precision; the median is exact to a thousandth of a degree.
+    """
+
+    def __init__(self) -> None:
+        self._histogram = torch.zeros(180 * BINS_PER_DEGREE + 1, dtype=torch.int64)
+        self._sum = self._squares = 0.0
+        self._within = [0] * len(WITHIN)
+
+    def update(self, prediction: Tensor, target: Tensor) -> None:
+        angles = angle_degrees(resized(prediction.float(), target), target)[target.ne(0).any(dim=1)].cpu().double()
+        self._histogram += torch.bincount((angles * BINS_PER_DEGREE).long(), minlength=len(self._histogram))
+        self._sum += float(angles.sum())
+        self._squares += float(angles.square().sum())
+        for index, limit in enumerate(WITHIN):
+            self._within[index] += int((angles < limit).sum())
+
+    def compute(self) -> dict[str, float]:
+        pixels = int(self._histogram.sum())
+        if pixels == 0:
+            return dict.fromkeys(SurfaceNormal.metric_directions, math.nan)
+        middle = int(torch.searchsorted(self._histogram.cumsum(0), (pixels + 1) // 2))  # the lower one of an even number, as torch.median
+        return {
+            "mean_angle": self._sum / pixels,
+            "median_angle": (middle + 0.5) / BINS_PER_DEGREE,
+            "rmse_angle": math.sqrt(self._squares / pixels),
+            **{f"within_{limit:g}": 100 * count / pixels for limit, count in zip(WITHIN, self._within, strict=True)},
+        }
+
+
+def angle_degrees(a: Tensor, b: Tensor) -> Tensor:
+    """Angles between vectors along dimension 1, in degrees: atan2(|a x b|, a.b), exact also near zero; 90 for a vector of no length."""
+    sine, cosine = torch.cross(a, b, dim=1).square().sum(dim=1).sqrt(), (a * b).sum(dim=1)
+    return torch.rad2deg(torch.atan2(sine, cosine)).where(a.ne(0).any(dim=1) & b.ne(0).any(dim=1), 90.0)
