@@ -7,14 +7,18 @@ Every parameter model of graphnas and of its plugins is a ``Spec``: frozen, unkn
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, get_args
 
 from annotated_types import Ge, Gt, Le
 from pydantic import (
     AllowInfNan,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     GetCoreSchemaHandler,
     GetJsonSchemaHandler,
@@ -41,6 +45,25 @@ Text = Annotated[str, Strict()]
 Flag = Annotated[bool, Strict()]
 
 
+FOLDER: ContextVar[Path | None] = ContextVar("FOLDER", default=None)
+"""The folder that relative paths of the document under validation start from; the current one if ``None``."""
+
+
+class GivenHere(str):
+    """Text given on the command line: a path in it starts from the current folder, whatever file it goes into."""
+
+
+def _absolute(value: Any) -> Any:
+    if not isinstance(value, str) or value == "":
+        return value
+    folder = None if isinstance(value, GivenHere) else FOLDER.get()
+    return os.path.normpath(os.path.join(folder or os.getcwd(), os.path.expanduser(value)))
+
+
+FilePath = Annotated[str, Strict(), BeforeValidator(_absolute)]
+"""A path, made absolute: relative to the file that names it."""
+
+
 def problem(message: str, fix: str | None = None) -> PydanticCustomError:
     """An error for a validator to raise: a message in our words, and what to do about it."""
     return PydanticCustomError("graphnas", "{message}", {"message": message, "fix": fix})
@@ -49,6 +72,21 @@ def problem(message: str, fix: str | None = None) -> PydanticCustomError:
 def problem_at(loc: tuple[str | int, ...], message: str, fix: str | None = None, value: Any = None) -> ValidationError:
     """As ``problem``, at a place below the object that is being validated."""
     return ValidationError.from_exception_data("graphnas", [InitErrorDetails(type=problem(message, fix), loc=loc, input=value)])
+
+
+def gathered(makers: Mapping[Any, Callable[[], Any]], *, keyed: bool = True) -> dict[Any, Any]:
+    """The values that these functions return, or all of their validation errors at once, each below its key."""
+    values: dict[Any, Any] = {}
+    errors: list[InitErrorDetails] = []
+    for key, make in makers.items():
+        try:
+            values[key] = make()
+        except ValidationError as error:
+            below = (key,) if keyed else ()
+            errors += [with_nearest({**d, "loc": (*below, *d["loc"])}, ()) for d in error.errors(include_url=False)]
+    if errors:
+        raise ValidationError.from_exception_data("graphnas", errors)
+    return values
 
 
 class Spec(BaseModel):
@@ -68,7 +106,7 @@ class Spec(BaseModel):
         except ValidationError as error:
             known = [field.alias or name for name, field in cls.model_fields.items()]
             raise ValidationError.from_exception_data(
-                error.title, [_with_nearest(details, known) for details in error.errors(include_url=False)]
+                error.title, [with_nearest(details, known) for details in error.errors(include_url=False)]
             ) from None
 
     def __eq__(self, other: object) -> bool:
@@ -80,7 +118,8 @@ class Spec(BaseModel):
         return hash((type(self), repr(self)))
 
 
-def _with_nearest(details: Any, known: list[str]) -> InitErrorDetails:
+def with_nearest(details: Any, known: Sequence[str]) -> InitErrorDetails:
+    """An error to raise again; of an unknown field, with the nearest known one."""
     kind, loc, context = details["type"], tuple(details["loc"]), details.get("ctx", {})
     if kind == "extra_forbidden" and len(loc) == 1:
         kind = problem(f"unknown field {loc[0]!r}", suggest(str(loc[0]), known))
@@ -112,9 +151,10 @@ class Named:
     default: str | None = None
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return core_schema.no_info_plain_validator_function(self._validate, serialization=_SERIALIZE)
+        return core_schema.no_info_plain_validator_function(self.validated, serialization=_SERIALIZE)
 
-    def _validate(self, value: Any) -> Spec:
+    def validated(self, value: Any) -> Spec:
+        """The parameter model that the name in ``value`` chooses, made from it."""
         if isinstance(value, Spec):
             name = getattr(value, self.key, None)
             if not isinstance(name, str) or not isinstance(value, _model(self.registry, name, (self.key,))):
@@ -157,13 +197,7 @@ class Keyed:
             raise problem(f"expected one {self.registry.kind}, got {value!r}", "write NAME, or {NAME: {...}}")
         [(name, fields)] = value.items()
         model = _model(self.registry, name, (name,) if isinstance(name, str) else ())
-        try:
-            return model.model_validate({} if fields is None else fields)
-        except ValidationError as error:
-            raise ValidationError.from_exception_data(
-                error.title,
-                [_with_nearest({**details, "loc": (name, *details["loc"])}, []) for details in error.errors(include_url=False)],
-            ) from None
+        return gathered({name: lambda: model.model_validate({} if fields is None else fields)})[name]
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         names = self.registry.names()

@@ -1,1 +1,16 @@
+"""What a user writes: four kinds of file, and the models that they become."""
 
+from graphnas.spec.document import Document
+from graphnas.spec.json_schema import json_schema
+from graphnas.spec.loading import FOLDERS, KINDS, dump_spec, load_spec, parse_spec, presets, to_yaml
+from graphnas.spec.network import NetworkSpec, Parameter, TapSpec, Template
+from graphnas.spec.search import Every, Finetune, NetworkUse, Optimizers, Runtime, SearchSpec, Select, Training
+from graphnas.spec.optimizer import Optimizer, Schedule
+from graphnas.spec.search_space import Condition, Constraints, FusionSpec, LinkRule, Norm, SearchSpaceSpec
+from graphnas.spec.task_pair import InputSpec, Normalization, TaskPairSpec
+
+__all__ = [
+    "FOLDERS", "KINDS", "Condition", "Constraints", "Document", "Every", "Finetune", "FusionSpec", "InputSpec", "LinkRule", "NetworkSpec",
+    "NetworkUse", "Norm", "Normalization", "Optimizer", "Optimizers", "Parameter", "Runtime", "Schedule", "SearchSpaceSpec", "SearchSpec", "Select",
+    "TapSpec", "TaskPairSpec", "Template", "Training", "dump_spec", "json_schema", "load_spec", "parse_spec", "presets", "to_yaml",
+]  # fmt: skip
