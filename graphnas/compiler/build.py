@@ -1,0 +1,127 @@
+"""Search spec -> supernet: build each task's network from its spec, or take the user's own, record it, and weave."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from graphnas.compiler.branch import Branch
+from graphnas.compiler.infer import infer
+from graphnas.compiler.lower import lower
+from graphnas.compiler.supernet import Supernet
+from graphnas.compiler.weave import weave
+from graphnas.compiler.weights import load_weights, read_weights
+from graphnas.errors import GraphNASError, Problem, SpecError
+from graphnas.graph.graph import Graph
+from graphnas.graph.types import Ids, Mask, ValueType
+from graphnas.spec.network import NetworkSpec
+from graphnas.spec.search import NetworkUse, SearchSpec
+from graphnas.spec.search_space import SearchSpaceSpec
+
+
+def build(
+    spec: SearchSpec,
+    input_types: Mapping[str, ValueType],
+    *,
+    networks: Mapping[str, Branch] | None = None,
+    tasks: Sequence[str] | None = None,
+    space: SearchSpaceSpec | None = None,
+) -> Supernet:
+    """The supernet of a search.
+
+    Args:
+        spec: The search.
+        input_types: Input name -> type, from the data.
+        networks: Branches of the user's own, by task; they stand for the spec's. Their modules are shared, not copied.
+        tasks: The tasks to build, the primary among them; all, if left out.
+        space: Instead of the spec's own.
+    Raises:
+        SpecError, RecordError: All that does not fit, in all networks.
+    """
+    given = networks or {}
+    wanted = list(tasks) if tasks is not None else [spec.primary_task, *spec.auxiliaries]
+    problems: list[Problem] = []
+    branches: dict[str, Branch] = {}
+    for task in wanted:
+        try:
+            branches[task] = given[task] if task in given else task_branch(spec, task, input_types)
+        except GraphNASError as error:
+            problems += error.problems
+    if problems:
+        raise SpecError(dict.fromkeys(problems))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed_of(spec.seed, "links"))
+        return weave(branches, primary=spec.primary_task, space=space if space is not None else spec.space)
+
+
+def task_branch(spec: SearchSpec, task: str, input_types: Mapping[str, ValueType]) -> Branch:
+    """A task's network from its spec; its initial weights depend on the seed and the task's name alone.
+
+    Raises:
+        SpecError: The spec names no network for the task, or one that does not fit.
+    """
+    use = spec.network_of(task)
+    if use is None:
+        raise SpecError(spec.problem(f"task {task!r} has no network", "networks", fix=f'{task}: {{use: network.yaml}}, or "*": {{use: network.yaml}}'))
+    network = bound(use, task, spec)
+    graph = infer(network, {name: input_types[name] for name in network.inputs if name in input_types})
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed_of(spec.seed, task))
+        module = lower(network, graph)
+    if use.start_from is not None:
+        load_weights(module, read_weights(use.start_from), source=use.start_from, allow_missing=use.allow_missing)
+    return spec_branch(network, graph, module)
+
+
+def spec_branch(network: NetworkSpec, graph: Graph, module: nn.Module) -> Branch:
+    """The branch of a network that was lowered from its spec."""
+    return Branch.from_module(
+        module,
+        taps={stage: tap for stage, tap in network.taps.items()},
+        example=example_inputs({node.name: node.type for node in graph.inputs if node.type is not None}),
+        spec=network,
+        rebuild=lambda: lower(network, graph),
+    )
+
+
+def bound(use: NetworkUse, task: str, spec: SearchSpec) -> NetworkSpec:
+    """A task's network with its parameters bound: what the spec gives, and from the task its number of output channels."""
+    values: dict[str, Any] = dict(use.parameters)
+    channels = getattr(spec.task_pair.tasks[task], "out_channels", None)
+    if "out_channels" in use.use.parameters and channels is not None:
+        values.setdefault("out_channels", channels)
+    return use.use.bind(values)
+
+
+def copied(branch: Branch) -> Branch:
+    """The same branch on a copy of its module."""
+    taps: dict[str, Any] = {}
+    for tap in branch.taps:
+        taps.setdefault(tap.stage, {"match": []})["match"].append(tap.name)
+    return Branch.from_module(
+        copy.deepcopy(branch.module), taps=taps, example=branch.example, output=branch.output, spec=branch.spec, rebuild=branch.rebuild
+    )
+
+
+def example_inputs(types: Mapping[str, ValueType], batch: int = 2) -> dict[str, Tensor]:
+    """Inputs of these types to record and compare with: always the same random numbers."""
+    generator = torch.Generator().manual_seed(0)
+    made: dict[str, Tensor] = {}
+    for name, value in types.items():
+        shape = (batch, *value.shape)
+        if isinstance(value, Mask):
+            made[name] = torch.ones(shape, dtype=torch.bool)
+        else:
+            made[name] = torch.zeros(shape, dtype=torch.long) if isinstance(value, Ids) else torch.rand(shape, generator=generator)
+    return made
+
+
+def seed_of(*parts: object) -> int:
+    """A seed that depends on all parts and nothing else."""
+    digest = hashlib.sha256("/".join(map(str, parts)).encode()).digest()
+    return int.from_bytes(digest[:7], "big")

@@ -1,0 +1,153 @@
+"""An artifact: a folder with the pruned network's weights, its spec and its certificate. No pickle is written or read.
+
+``model.safetensors`` holds a contiguous copy under every key of the network's ``state_dict``, so that tied and channels-last weights load
+strictly too. ``spec.json`` says how to build the network again, where a spec or the registry can; ``certificate.json`` what was proven.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from graphnas import __version__
+from graphnas.compiler.infer import infer
+from graphnas.compiler.lower import lower
+from graphnas.compiler.weights import WEIGHTS, load_weights, read_weights
+from graphnas.errors import ArtifactError, GraphNASError
+from graphnas.graph.types import parse_type
+from graphnas.prune.certificate import weights_sha256
+from graphnas.prune.prune import Pruned
+from graphnas.spec.loading import dump_spec, parse_spec
+from graphnas.spec.network import NetworkSpec
+
+SPEC, CERTIFICATE = "spec.json", "certificate.json"
+_FORMAT = 1
+
+
+def save(pruned: Pruned, folder: str | Path, *, task: Mapping[str, Any] | None = None) -> Path:
+    """Write an artifact; each file appears whole or not at all.
+
+    Args:
+        pruned: What ``prune`` returned.
+        folder: Made if it is not there; an artifact in it is replaced.
+        task: What a program needs to use the network: preprocessing of the inputs, decoding of the prediction (JSON-able).
+    Returns:
+        The folder.
+    """
+    target = Path(folder)
+    target.mkdir(parents=True, exist_ok=True)
+    state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in pruned.module.state_dict().items()}
+    description = {
+        "kind": "artifact",
+        "version": _FORMAT,
+        "graphnas": __version__,
+        "torch": torch.__version__,
+        "network": None if pruned.spec is None else dump_spec(pruned.spec),
+        "inputs": {name: list(shape) for name, shape in pruned.example_shapes.items()},
+        "task": dict(task) if task is not None else None,
+    }
+    _write(target / WEIGHTS, lambda path: save_file(state, path, metadata={"format": "pt"}))
+    _write(target / SPEC, lambda path: _json(path, description))
+    _write(target / CERTIFICATE, lambda path: _json(path, pruned.certificate.to_dict()))
+    return target
+
+
+def load(folder: str | Path, *, into: nn.Module | None = None) -> nn.Module:
+    """The network of an artifact, in eval mode.
+
+    Args:
+        folder: The artifact.
+        into: A network of the user's own class to load the weights into, strictly; left out, it is built from the artifact's spec.
+    Raises:
+        ArtifactError: Missing or corrupt files, weights that do not fit, or a network that no spec describes.
+    """
+    source = Path(folder)
+    description = read_description(source)
+    weights = read_weights(source)
+    proven = _read_json(source / CERTIFICATE).get("weights_sha256")
+    if proven != weights_sha256(weights):
+        raise ArtifactError(f"{source / WEIGHTS} is not what {CERTIFICATE} was written for: its hash differs", fix="copy or make the artifact again")
+    module = into if into is not None else _built(description, source)
+    load_weights(module, weights, source=str(source / WEIGHTS))
+    return module.eval()
+
+
+def read_description(folder: str | Path) -> dict[str, Any]:
+    """``spec.json`` of an artifact.
+
+    Raises:
+        ArtifactError: Missing, corrupt, or of a later format.
+    """
+    source = Path(folder)
+    if not source.is_dir():
+        raise ArtifactError(f"{source}: no such folder", fix="name the artifact's folder: RUN/artifact")
+    description = _read_json(source / SPEC)
+    if description.get("kind") != "artifact":
+        raise ArtifactError(f"{source / SPEC} describes no artifact", fix="name the folder that graphnas search wrote: RUN/artifact")
+    if description.get("version") != _FORMAT:
+        raise ArtifactError(f"{source / SPEC} has format {description.get('version')}, this graphnas reads {_FORMAT}", fix="use the graphnas that wrote it")
+    return description
+
+
+def read_certificate(folder: str | Path) -> dict[str, Any]:
+    """``certificate.json`` of an artifact."""
+    return _read_json(Path(folder) / CERTIFICATE)
+
+
+def _built(description: Mapping[str, Any], source: Path) -> nn.Module:
+    if description["network"] is None:
+        raise ArtifactError(
+            f"{source} holds the weights of a module of your own class, which no spec describes",
+            fix="gn.load(folder, into=YourClass(...)), or gn.register_network and name it in a spec",
+        )
+    try:
+        network = parse_spec(description["network"], kind="network", folder=source)
+        assert isinstance(network, NetworkSpec)
+        shapes = description["inputs"]
+        types = {name: parse_type(text).bind(shapes[name][1:]) for name, text in network.inputs.items()}
+        return lower(network, infer(network, types))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ArtifactError(f"{source / SPEC} is not whole: {error}", fix="copy or make the artifact again") from None
+    except GraphNASError as error:
+        raise ArtifactError(f"{source / SPEC} can't be built: {error}", fix="register the operations that it names (--plugin MODULE)") from error
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        data = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise ArtifactError(f"{path}: no such file", fix="an artifact has model.safetensors, spec.json and certificate.json") from None
+    except (ValueError, OSError, RecursionError) as error:
+        raise ArtifactError(f"{path} can't be read: {error}", fix="copy or make the artifact again") from None
+    if not isinstance(data, dict):
+        raise ArtifactError(f"{path} holds no JSON object", fix="copy or make the artifact again")
+    return data
+
+
+def _json(path: str, data: Any) -> None:
+    Path(path).write_text(json.dumps(data, indent=2, allow_nan=True) + "\n", encoding="utf-8")
+
+
+def _write(path: Path, write: Any) -> None:
+    """Write to a temporary file beside it, flush it to the disk, and rename."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    try:
+        write(temporary)
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
