@@ -71,7 +71,6 @@ def certificate_lines(certificate: Certificate) -> list[str]:
         differing = ", ".join(name for name, equal in checks.items() if not equal)
         lines = [f"certificate: the pruned network is not the single-task network: {differing} differ"]
     if certificate.forced:
-        lines.append(
-            f"forced: {certificate.cut_links} links were cut that had not converged; the largest contributed {certificate.largest_contribution:.2g}"
-        )
+        most = f"the largest contributed {certificate.largest_contribution:.2g}"
+        lines.append(f"forced: {certificate.cut_links} links were cut that had not all converged to zero; {most}")
     return lines
