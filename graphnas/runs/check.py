@@ -14,7 +14,7 @@ def check(spec: SearchSpec, net: Supernet, data: Data) -> None:
     Raises:
         SpecError: All that is wrong.
     """
-    problems = [*_inputs(spec, net), *_select(spec, data), *_balance(spec), *_alphas(spec, net)]
+    problems = [*_inputs(spec, net), *_select(spec, data), *_alphas(spec, net)]
     if problems:
         raise SpecError(problems)
 
@@ -34,27 +34,12 @@ def _inputs(spec: SearchSpec, net: Supernet) -> list[Problem]:
 
 
 def _select(spec: SearchSpec, data: Data) -> list[Problem]:
-    select, primary = spec.training.select, spec.primary_task
-    if select.metric == "last":
+    primary = spec.primary_task
+    if spec.training.select.metric == "last" or data.sizes().get("validation", {}).get(primary):
         return []
-    found: list[Problem] = []
-    metrics = spec.task_pair.tasks[primary].metric_directions
-    if select.metric not in metrics:
-        message = f"{primary!r} has no metric {select.metric!r}"
-        found.append(spec.problem(message, "training", "select", "metric", fix=suggest(select.metric, [*metrics, "last"])))
-    if not data.sizes().get("validation", {}).get(primary):
-        message = f"there are no validation samples of {primary!r} to select on"
-        fix = "give a source a validation split (validation: {fraction: 0.2}), or select: last"
-        found.append(spec.problem(message, "training", "select", "metric", fix=fix))
-    return found
-
-
-def _balance(spec: SearchSpec) -> list[Problem]:
-    tasks = spec.task_pair.tasks
-    return [
-        spec.problem(f"unknown task {name!r}", "balance", "weights", name, fix=suggest(name, tasks))
-        for name in spec.balance.unknown_tasks(tasks)
-    ]
+    message = f"there are no validation samples of {primary!r} to select on"
+    fix = "give a source a validation split (validation: {fraction: 0.2}), or select: last"
+    return [spec.problem(message, "training", "select", "metric", fix=fix)]
 
 
 def _alphas(spec: SearchSpec, net: Supernet) -> list[Problem]:

@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
-from graphnas.compiler import Supernet
-from graphnas.compiler import compile as compile_spec
+from graphnas.compiler import Branch, Supernet, build, copied
+from graphnas.compiler.weights import load_weights
 from graphnas.data import Data, open_data
 from graphnas.errors import ArtifactError, Where
 from graphnas.runs.check import check
@@ -20,7 +20,6 @@ from graphnas.runs.finish import Finished, finish
 from graphnas.runs.folder import RunFolder, check_folder, open_folder
 from graphnas.runs.phases import Trained, judge_of
 from graphnas.runs.result import SearchResult
-from graphnas.runs.start import branch_of, load_branch, start_from_files
 from graphnas.search import checkpoint
 from graphnas.search.budget import Budget
 from graphnas.search.log import MetricsLog
@@ -36,7 +35,7 @@ SEARCH, FINETUNE, SINGLE = "search", "finetune", "single-task"
 def search(
     spec: SearchSpec | str | Path,
     *,
-    networks: Mapping[str, Any] | None = None,
+    networks: Mapping[str, Branch] | None = None,
     data: Mapping[str, Any] | None = None,
     out: str | Path | None = None,
     resume: bool = False,
@@ -65,7 +64,7 @@ def prune_run(
     run: str | Path,
     *,
     force: bool = False,
-    networks: Mapping[str, Any] | None = None,
+    networks: Mapping[str, Branch] | None = None,
     data: Mapping[str, Any] | None = None,
     progress: ProgressCallback | None = None,
 ) -> SearchResult:
@@ -109,7 +108,7 @@ class _Run:
     """One run: opens data, compiles, and takes the phases in order."""
 
     def __init__(
-        self, spec: SearchSpec, folder: RunFolder, networks: Mapping[str, Any], datasets: Mapping[str, Any], report: ProgressCallback
+        self, spec: SearchSpec, folder: RunFolder, networks: Mapping[str, Branch], datasets: Mapping[str, Any], report: ProgressCallback
     ) -> None:
         self._spec = spec
         self._folder = folder
@@ -193,8 +192,8 @@ class _Run:
             budget = single.baseline_budget(length) if primary else single.search_budget()
             seconds[name] = self._run(single.training_phase(name, budget), single.data, around).seconds
             if start:
-                wrong = load_branch(main.net, task, branch_of(single.net, task).state_dict())
-                assert not wrong, wrong
+                branch = f"branches.{task}"
+                load_weights(main.net.get_submodule(branch), single.net.get_submodule(branch).state_dict(), source=name)
             if primary and spec.baseline == "single-task":
                 baseline = single
                 if (finetune := spec.training.finetune) is not None:
@@ -205,13 +204,8 @@ class _Run:
     def _single(self, task: str) -> Trained:
         """The network of one task without links, on the samples that have its label."""
         pair = self._spec.task_pair
-        spec = self._spec.model_copy(
-            update={
-                "primary": task,
-                "task_pair": pair.model_copy(update={"primary": task, "tasks": {task: pair.tasks[task]}}),
-                "space": SearchSpaceSpec(links=()),
-            }
-        )
+        pair = pair.model_copy(update={"primary": task, "tasks": {task: pair.tasks[task]}})
+        spec = self._spec.model_copy(update={"primary": task, "task_pair": pair, "space": SearchSpaceSpec(links=())})
         data = self._open((task,), primary=task)
         return self._trained_network(spec, self._compile(spec, data), data)
 
@@ -221,10 +215,8 @@ class _Run:
 
     def _compile(self, spec: SearchSpec, data: Data) -> Supernet:
         """A fresh supernet; networks that were given are copied, so that no training changes them."""
-        given = {task: branch for task, branch in self._networks.items() if task in spec.task_pair.tasks}
-        net = compile_spec(spec, networks=copy.deepcopy(given), inputs=data.input_types())
-        start_from_files(net, spec)
-        return net.to(self._precision.device)
+        given = {task: copied(branch) for task, branch in self._networks.items() if task in spec.task_pair.tasks}
+        return build(spec, data.input_types(), networks=given).to(self._precision.device)
 
     def _trained_network(self, spec: SearchSpec, net: Supernet, data: Data) -> Trained:
         task = spec.primary_task

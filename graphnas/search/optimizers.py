@@ -6,7 +6,6 @@ step alone.
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -16,25 +15,9 @@ from torch import Tensor, nn
 
 from graphnas.errors import Problem, SpecError, suggest
 from graphnas.graph.globs import matches
-from graphnas.spec.search import Optimizer, Schedule
+from graphnas.spec.optimizer import Optimizer, Schedule, optimizer_classes
 
 Named = Iterable[tuple[str, nn.Parameter]]
-
-
-def optimizer_class(name: str) -> type[torch.optim.Optimizer]:
-    """The class of a lower-case name: ``adamw`` is ``torch.optim.AdamW``.
-
-    Raises:
-        SpecError: torch has none of this name.
-    """
-    classes = {cls.__name__.lower(): cls for cls in vars(torch.optim).values() if inspect.isclass(cls) and _is_optimizer(cls)}
-    if name not in classes:
-        raise SpecError(Problem(f"unknown optimizer {name!r}", fix=suggest(name, classes)))
-    return classes[name]
-
-
-def _is_optimizer(cls: type) -> bool:
-    return issubclass(cls, torch.optim.Optimizer) and cls is not torch.optim.Optimizer
 
 
 def build_optimizer(spec: Optimizer, parameters: Named) -> torch.optim.Optimizer:
@@ -65,7 +48,7 @@ def build_optimizer(spec: Optimizer, parameters: Named) -> torch.optim.Optimizer
     ]
     for group in groups:
         group["initial_lr"] = group.get("lr", spec.lr)
-    return optimizer_class(spec.type)(groups, lr=spec.lr, **(spec.model_extra or {}))
+    return optimizer_classes()[spec.type](groups, lr=spec.lr, **(spec.model_extra or {}))
 
 
 def _group_of(name: str, globs: Iterable[str]) -> str | None:

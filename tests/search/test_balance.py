@@ -16,10 +16,6 @@ def test_weights_are_numbers_or_linear_and_one_if_unnamed() -> None:
     assert float(balance.combine({"seg": losses["seg"]}, 0.25)) == 90.0
 
 
-def test_a_typo_in_weights_is_found() -> None:
-    assert WeightedSum.model_validate({"weights": {"normal": 1, "seg": 1}}).unknown_tasks({"normals": 0, "seg": 0}) == ["normal"]
-
-
 def test_round_trip() -> None:
     balance = WeightedSum.model_validate({"weights": {"normals": 3, "seg": {"start": 12, "end": 0}}})
     assert WeightedSum.model_validate(balance.model_dump(mode="json", by_alias=True)) == balance

@@ -57,7 +57,3 @@ class Balance(Spec, ABC):
     def weight(self, task: str, progress: float) -> float:
         """The weight of a task's loss at a share of training."""
         return self.weights[task].at(progress) if task in self.weights else 1.0
-
-    def unknown_tasks(self, tasks: Mapping[str, object]) -> list[str]:
-        """The names in ``weights`` that are no task: typos, for the spec to report."""
-        return [task for task in self.weights if task not in tasks]
