@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
-from torch.utils import _pytree as pytree
 
 from graphnas.compiler.meta import type_of
 from graphnas.compiler.record import Call, Recording, record, run_log
@@ -207,12 +206,15 @@ def shape_of(graph: fx.Graph) -> list[Any]:
     order = {node: i for i, node in enumerate(graph.nodes)}
 
     def plain(value: Any) -> Any:
-        return ("node", order[value]) if isinstance(value, fx.Node) else value
+        if isinstance(value, fx.Node):
+            return ("node", order[value])
+        if isinstance(value, (tuple, list)):
+            return type(value).__name__, [plain(part) for part in value]
+        if isinstance(value, Mapping):
+            return {key: plain(part) for key, part in value.items()}
+        return ("slice", plain(value.start), plain(value.stop), plain(value.step)) if isinstance(value, slice) else value
 
-    return [
-        (node.op, node.target if node.op != "output" else "", pytree.tree_map(plain, (node.args, node.kwargs)))
-        for node in graph.nodes
-    ]
+    return [(node.op, node.target if node.op != "output" else "", plain(tuple(node.args)), plain(dict(node.kwargs))) for node in graph.nodes]
 
 
 def _require_same(module: nn.Module, evaluated: fx.Graph, trained: fx.Graph) -> None:

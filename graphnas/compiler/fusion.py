@@ -58,21 +58,28 @@ class FusedLink(nn.Module):
         self.id = candidates.link.id
         self.names = tuple(candidates.modules)
         self.gate = candidates.gate
-        self.operations = nn.ModuleDict({name: module for name, module in candidates.modules.items() if module is not None})
+        for name, module in candidates.modules.items():
+            if module is not None:
+                self.add_module(name, module)
         self.alpha = None if alpha is None else nn.Parameter(alpha, requires_grad=candidates.gate.trainable)
+
+    @property
+    def operations(self) -> dict[str, LinkModule]:
+        """Operation name -> module, of those that carry something."""
+        return {name: module for name, module in self._modules.items() if isinstance(module, LinkModule)}
 
     def arriving(self, source: Tensor, gates: Tensor | None, destination: Tensor) -> Iterator[Tensor]:
         """The terms that this link adds."""
         for k, name in enumerate(self.names):
-            if name in self.operations:
+            if (module := self._modules.get(name)) is not None:
                 gate = 1.0 if gates is None else gates if len(self.names) == 1 else gates[k]
-                yield self.operations[name](source, gate, destination)
+                yield module(source, gate, destination)
 
     def gains(self) -> Tensor:
         """(K,) gains of the operations' weights; 0 for one that carries nothing."""
         assert self.alpha is not None
-        zero = self.alpha.new_zeros(())
-        return torch.stack([self.operations[name].weight_norm() if name in self.operations else zero for name in self.names])  # pyright: ignore[reportCallIssue]
+        zero, operations = self.alpha.new_zeros(()), self.operations
+        return torch.stack([operations[name].weight_norm() if name in operations else zero for name in self.names])
 
 
 class Fusion(nn.Module):

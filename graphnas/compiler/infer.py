@@ -199,7 +199,7 @@ class _Inference:
         if operation.repeat > 1 and len(values) > 1:
             raise TypeRuleError(f"reads {len(values)} values; only what reads one can be repeated", field="repeat", fix="repeat: 1")
         result = operation.infer(values)
-        inside = operation.inner(values) if any(wanted) else {}
+        inside: Mapping[str, ValueType] = operation.inner(values) if any(wanted) else {}
         until_inner = "" not in wanted and wanted and all(path in inside for path in wanted)
         macs = operation.macs_until(values, list(wanted)) if until_inner else operation.macs(values)
         where = self.network.where("nodes", node.spec_name)

@@ -22,10 +22,10 @@ class Network(Operation):
     op: Literal["network"] = "network"
     use: NetworkSpec
     """A preset, a path relative to this file, or the network itself."""
-    parameters: dict[str, Any] = Field(default_factory=dict)
+    parameters: dict[str, Any] = Field(default_factory=dict[str, Any])
     """Values of its parameters."""
     _bound: NetworkSpec | None = PrivateAttr(default=None)
-    _graphs: dict[tuple[ValueType, ...], Graph] = PrivateAttr(default_factory=dict)
+    _graphs: dict[tuple[ValueType, ...], Graph] = PrivateAttr(default_factory=dict[tuple[ValueType, ...], Graph])
 
     def infer(self, inputs: Sequence[ValueType]) -> ValueType:
         graph = self._graph(inputs)

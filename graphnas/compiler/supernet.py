@@ -68,7 +68,7 @@ class Supernet(fx.GraphModule):
     @property
     def link_operations(self) -> dict[str, dict[str, nn.Module]]:
         """Link id -> operation name -> the module that holds its parameters."""
-        return {link.id: dict(link.operations.items()) for link in self._fused_links()}
+        return {link.id: {**link.operations} for link in self._fused_links()}
 
     @property
     def alphas(self) -> dict[str, nn.Parameter]:

@@ -7,7 +7,9 @@ read the value from before (with ``replace``, after).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+import gc
+from collections.abc import Iterator, Mapping
 
 from torch import fx, nn
 
@@ -31,6 +33,23 @@ def weave(branches: Mapping[str, Branch], *, primary: str, space: SearchSpaceSpe
     Raises:
         SpecError: The space does not fit the branches, or its constraints can't be proven.
     """
+    with _uncollected():
+        return _weave(branches, primary, space)
+
+
+@contextlib.contextmanager
+def _uncollected() -> Iterator[None]:
+    """Building makes many objects and no garbage: collecting meanwhile only costs time, more and more of it."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _weave(branches: Mapping[str, Branch], primary: str, space: SearchSpaceSpec) -> Supernet:
     plan = make_plan(branches, primary, space)
     modules = nn.Module()
     modules.branches = nn.ModuleDict({task: skeleton(branch.module, branch.ancestors) for task, branch in branches.items()})
