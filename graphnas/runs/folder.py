@@ -22,7 +22,7 @@ from typing import Any, cast
 
 from graphnas.errors import ArtifactError, GraphNASError, Problem, Where
 from graphnas.search.checkpoint import write_atomically
-from graphnas.spec import SearchSpec, dump_spec
+from graphnas.spec import SearchSpec, dump_spec, parse_spec
 
 _FREE = ("runtime", "training.epochs", "training.steps")
 """Fields that may differ when a run is gone on with: where and how, and a longer training."""
@@ -76,6 +76,17 @@ class RunFolder:
         if not isinstance(content, dict) or cast(dict[str, Any], content).get("kind") != "search":
             raise ArtifactError("not the spec of a run", where=Where(str(self.spec)), fix="name the folder of a run")
         return cast(dict[str, Any], content)
+
+
+def spec_of_run(folder: RunFolder) -> SearchSpec:
+    """The resolved spec of a run.
+
+    Raises:
+        ArtifactError: There is no run.
+    """
+    spec = parse_spec(folder.read_spec(), kind="search", folder=folder.path)
+    assert isinstance(spec, SearchSpec)
+    return spec
 
 
 def open_folder(path: Path, spec: SearchSpec, *, resume: bool, overwrite: bool) -> RunFolder:

@@ -17,7 +17,7 @@ from graphnas.data import Data, open_data
 from graphnas.errors import ArtifactError, Where
 from graphnas.runs.check import check
 from graphnas.runs.finish import Finished, finish
-from graphnas.runs.folder import RunFolder, check_folder, open_folder
+from graphnas.runs.folder import RunFolder, check_folder, open_folder, spec_of_run
 from graphnas.runs.phases import Trained, judge_of
 from graphnas.runs.result import SearchResult
 from graphnas.search import checkpoint
@@ -27,7 +27,7 @@ from graphnas.search.loop import Loop, Phase, Surroundings, logged_bytes
 from graphnas.search.precision import make_precision
 from graphnas.search.progress import ProgressCallback, silent
 from graphnas.search.random_state import given_back
-from graphnas.spec import SearchSpaceSpec, SearchSpec, load_spec, parse_spec
+from graphnas.spec import SearchSpaceSpec, SearchSpec, load_spec
 
 SEARCH, FINETUNE, SINGLE = "search", "finetune", "single-task"
 
@@ -83,17 +83,6 @@ def prune_run(
     folder = RunFolder(Path(run))
     spec = spec_of_run(folder)
     return _Run(spec, folder, networks or {}, data or {}, progress or silent).prune(force=force)
-
-
-def spec_of_run(folder: RunFolder) -> SearchSpec:
-    """The resolved spec of a run.
-
-    Raises:
-        ArtifactError: There is no run.
-    """
-    spec = parse_spec(folder.read_spec(), kind="search", folder=folder.path)
-    assert isinstance(spec, SearchSpec)
-    return spec
 
 
 def _loaded(spec: SearchSpec | str | Path) -> SearchSpec:
