@@ -24,11 +24,11 @@ _HOMES = {
         "TaskPairSpec",
         "SearchSpec",
     ),
-    "graphnas.compiler": ("compile", "weave", "Branch", "Supernet", "tap_values", "penalty"),
+    "graphnas.compiler": ("weave", "Branch", "Supernet", "tap_values", "penalty"),
     "graphnas.graph.links": ("Link",),
     "graphnas.prune": ("prune", "Pruned", "Certificate"),
     "graphnas.export": ("save", "load"),
-    "graphnas.runs": ("search", "evaluate", "SearchResult"),
+    "graphnas.runs": ("compile", "search", "evaluate", "SearchResult"),
     "graphnas.ops.register": ("register_operation", "register_network"),
     "graphnas.plugins": ("register_gate", "register_penalty", "register_task_type", "register_layout", "register_balance"),
     "graphnas.errors": (

@@ -47,7 +47,7 @@ def command(spec: str, graph: Path | None, verbose: bool, overrides: tuple[str, 
 def _search(spec: SearchSpec, graph: Path | None, *, verbose: bool, as_json: bool) -> None:
     from graphnas.cli.summary import summarize
     from graphnas.cli.terminal import show_json
-    from graphnas.compiler import compile as compile_spec
+    from graphnas.runs import compile as compile_spec
 
     net = compile_spec(spec)
     if graph is not None:

@@ -1,7 +1,8 @@
 """Whole runs in a folder: baseline, search, prune, test, save; and going on with them."""
 
+from graphnas.runs.compiling import compile
 from graphnas.runs.evaluate import evaluate
 from graphnas.runs.result import SearchResult
 from graphnas.runs.search import prune_run, search
 
-__all__ = ["SearchResult", "evaluate", "prune_run", "search"]
+__all__ = ["SearchResult", "compile", "evaluate", "prune_run", "search"]
