@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from graphnas.spec.network import NetworkSpec
 
 from graphnas.compiler.infer import infer
 from graphnas.errors import SpecError
 from graphnas.graph.graph import Graph
 from graphnas.graph.types import Ids, Image, Tokens, ValueType
 from graphnas.spec import load_spec, parse_spec
+from graphnas.spec.network import NetworkSpec
 
 IMAGE = Image(3, 64, 48)
 
@@ -170,7 +170,7 @@ def test_channels_that_do_not_fit_at_an_add(tmp_path: Path) -> None:
         outputs: after
         """
     assert message(tmp_path, text) == (
-        "net.yaml:6:27: nodes.sum.inputs: add reads values of one type, got image[16, 64, 48] and image[32, 64, 48] (stem, wide)\n"
+        "net.yaml:6:26: nodes.sum.inputs: add reads values of one type, got image[16, 64, 48] and image[32, 64, 48] (stem, wide)\n"
         "  fix: put a conv2d with out_channels: 16 before the second"
     )
 
@@ -243,18 +243,18 @@ def test_all_that_is_wrong_at_once_and_nothing_twice(tmp_path: Path) -> None:
         outputs: {prediction: fifth, other: sixth}
         """
     assert message(tmp_path, text) == (
+        "net.yaml:4:10: nodes.first.inputs: linear reads tokens[L, D] or vector[D], got image[3, 64, 48]\n"
+        "  fix: put a node {op: global_avg_pool} before it, or use {op: conv2d, kernel_size: 1}\n"
+        "net.yaml:6:37: nodes.third.inputs[1]: nothing makes 'imag'\n"
+        "  fix: did you mean 'image'?\n"
+        "net.yaml:8:44: nodes.fifth.inputs[2]: nothing makes 'fourth.x'\n"
+        "  fix: fourth has no values inside: read fourth\n"
         "net.yaml:9:9: nodes.half: no module can be called 'half'\n"
         "  fix: half_\n"
         "net.yaml:10:15: nodes.half.inner: 'half.inner' would lie inside the module of 'half'\n"
         "  fix: another name\n"
-        "net.yaml:6:37: nodes.third.inputs[1]: nothing makes 'imag'\n"
-        "  fix: did you mean 'image'?\n"
         "net.yaml:11:37: outputs.other: nothing makes 'sixth'\n"
-        "  fix: did you mean 'fifth'?\n"
-        "net.yaml:4:10: nodes.first.inputs: linear reads tokens[L, D] or vector[D], got image[3, 64, 48]\n"
-        "  fix: put a node {op: global_avg_pool} before it, or use {op: conv2d, kernel_size: 1}\n"
-        "net.yaml:8:44: nodes.fifth.inputs[2]: nothing makes 'fourth.x'\n"
-        "  fix: fourth has no values inside: read fourth"
+        "  fix: did you mean 'fifth'?"
     )
 
 

@@ -9,7 +9,6 @@ import pytest
 import timm
 import torch
 import torchvision
-from graphnas.spec.network import NetworkSpec
 from hypothesis import given, settings
 from torch import Tensor, fx, nn
 from torch.testing import assert_close
@@ -19,6 +18,7 @@ from graphnas.compiler.lower import lower, where_of
 from graphnas.errors import SpecError
 from graphnas.graph.types import Image, ValueType
 from graphnas.spec import parse_spec
+from graphnas.spec.network import NetworkSpec
 from tests.compiler.graphs import INPUT, graphs
 from tests.compiler.test_infer import network
 

@@ -9,13 +9,13 @@ import re
 from pathlib import Path
 
 import pytest
-from graphnas.spec.network import NetworkSpec
 
 from graphnas.compiler.infer import infer
 from graphnas.errors import SpecError
 from graphnas.graph.text import format_graph
 from graphnas.graph.types import ValueType, parse_type
 from graphnas.spec import load_spec
+from graphnas.spec.network import NetworkSpec
 
 HERE = Path(__file__).parent
 CASES = sorted(HERE.glob("*.txt"))

@@ -178,7 +178,7 @@ def test_inputs_that_do_not_fit(
     ("name", "fields", "loc", "message", "fix"),
     [
         ("conv2", {}, ("op",), "unknown operation 'conv2'", "did you mean 'conv2d'?"),
-        ("conv2d", {}, ("out_channels",), "Field required", None),
+        ("conv2d", {}, (), "missing field 'out_channels'", "out_channels: 64"),
         ("conv2d", {"out_channels": "4"}, ("out_channels",), "Input should be a valid integer", None),
         ("conv2d", {"out_channels": 4, "kernel": 3}, ("kernel",), "unknown field 'kernel'", "did you mean 'kernel_size'?"),
         ("conv2d", {"out_channels": 4, "kernel_size": 0}, ("kernel_size",), "must be 1 or more, got 0", None),

@@ -112,7 +112,7 @@ def test_a_network_of_the_users() -> None:
     ("fields", "loc", "message"),
     [
         ({"width": "4"}, ("width",), "Input should be a valid integer"),
-        ({}, ("width",), "Field required"),
+        ({}, (), "missing field 'width'"),
         ({"width": 4, "depth": 1.5}, ("depth",), "Input should be a valid integer"),
         ({"width": 4, "widht": 1}, ("widht",), "unknown field 'widht'"),
         ({"width": 4, "norm": "nn.LayerNorm"}, ("norm",), "unknown field 'norm'"),
