@@ -7,12 +7,14 @@ Every parameter model of graphnas and of its plugins is a ``Spec``: frozen, unkn
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, get_args
+from typing import Annotated, Any, ClassVar, Literal, cast, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le
 from pydantic import (
@@ -30,7 +32,7 @@ from pydantic import (
 from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, core_schema
 from pydantic_core.core_schema import ErrorType
 
-from graphnas.errors import suggest
+from graphnas.errors import Problem, suggest
 from graphnas.registry import Registry, UnknownName
 
 # YAML and JSON have types, so "3" is no number, 3.0 no integer and true neither.
@@ -69,6 +71,39 @@ def problem(message: str, fix: str | None = None) -> PydanticCustomError:
     return PydanticCustomError("graphnas", "{message}", {"message": message, "fix": fix})
 
 
+def located(problems: Iterable[Problem]) -> ValidationError:
+    """Problems of another file, with their own places, as an error for a validator to raise."""
+    contexts = [{"message": found.message, "fix": found.fix, "located": found} for found in problems]
+    errors = [InitErrorDetails(type=PydanticCustomError("graphnas", "{message}", context), loc=(), input=None) for context in contexts]
+    return ValidationError.from_exception_data("graphnas", errors)
+
+
+def described(value: Any) -> str:
+    """A value in a message: its kind in YAML's words, and itself where it is short."""
+    if value is None:
+        return "nothing"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return f"text {str(value[:60])!r}" + ("..." if len(value) > 60 else "")
+    if isinstance(value, (int, float)):
+        return f"{value}"
+    if isinstance(value, Mapping):
+        return "a mapping"
+    return "a list" if isinstance(value, (list, tuple)) else f"a {type(value).__name__}"
+
+
+def in_yaml(value: Any) -> str:
+    """A value as one would write it in a file, on one line."""
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{in_yaml(key)}: {in_yaml(part)}' for key, part in cast(Mapping[Any, Any], value).items())}}}"
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(map(in_yaml, cast(Sequence[Any], value)))}]"
+    if isinstance(value, str) and re.fullmatch(r"[A-Za-z_/$][\w ./>-]*", value):
+        return value
+    return json.dumps(value)
+
+
 def problem_at(loc: tuple[str | int, ...], message: str, fix: str | None = None, value: Any = None) -> ValidationError:
     """As ``problem``, at a place below the object that is being validated."""
     return ValidationError.from_exception_data("graphnas", [InitErrorDetails(type=problem(message, fix), loc=loc, input=value)])
@@ -82,8 +117,7 @@ def gathered(makers: Mapping[Any, Callable[[], Any]], *, keyed: bool = True) -> 
         try:
             values[key] = make()
         except ValidationError as error:
-            below = (key,) if keyed else ()
-            errors += [with_nearest({**d, "loc": (*below, *d["loc"])}, ()) for d in error.errors(include_url=False)]
+            errors += [again(details, (key,) if keyed else ()) for details in error.errors(include_url=False)]
     if errors:
         raise ValidationError.from_exception_data("graphnas", errors)
     return values
@@ -104,10 +138,8 @@ class Spec(BaseModel):
         try:
             return handler(value)
         except ValidationError as error:
-            known = [field.alias or name for name, field in cls.model_fields.items()]
-            raise ValidationError.from_exception_data(
-                error.title, [with_nearest(details, known) for details in error.errors(include_url=False)]
-            ) from None
+            details = [_in_words_of(cls, found) for found in error.errors(include_url=False)]
+            raise ValidationError.from_exception_data(error.title, details) from None
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Spec):
@@ -118,16 +150,37 @@ class Spec(BaseModel):
         return hash((type(self), repr(self)))
 
 
-def with_nearest(details: Any, known: Sequence[str]) -> InitErrorDetails:
-    """An error to raise again; of an unknown field, with the nearest known one."""
-    kind, loc, context = details["type"], tuple(details["loc"]), details.get("ctx", {})
+def _in_words_of(model: type[Spec], details: Any) -> InitErrorDetails:
+    """An error of a model to raise again; of an unknown or a missing field, with what to write."""
+    kind, loc = details["type"], tuple(details["loc"])
     if kind == "extra_forbidden" and len(loc) == 1:
-        kind = problem(f"unknown field {loc[0]!r}", suggest(str(loc[0]), known))
-    elif kind == "graphnas":
-        kind = problem(context["message"], context.get("fix"))
+        known = [field.alias or name for name, field in model.model_fields.items()]
+        context = {"message": f"unknown field {loc[0]!r}", "fix": suggest(str(loc[0]), known), "at": "key"}
+        return InitErrorDetails(type=PydanticCustomError("graphnas", "{message}", context), loc=loc, input=details["input"])
+    if kind == "missing" and len(loc) == 1:
+        found = problem(f"missing field {loc[0]!r}", _example(model, str(loc[0])))
+        return InitErrorDetails(type=found, loc=(), input=details["input"])
+    return again(details)
+
+
+def _example(model: type[Spec], name: str) -> str:
+    """What to write for a field."""
+    field = next(field for known, field in model.model_fields.items() if name in (known, field.alias))
+    if field.examples:
+        return f"{name}: {in_yaml(field.examples[0])}"
+    if get_origin(field.annotation) is Literal:
+        return f"{name}: {' | '.join(map(in_yaml, get_args(field.annotation)))}"
+    return f"{name}: ..."
+
+
+def again(details: Any, above: tuple[str | int, ...] = ()) -> InitErrorDetails:
+    """An error to raise again, below another field."""
+    kind, context = details["type"], details.get("ctx", {})
+    if kind == "graphnas":
+        kind = PydanticCustomError(kind, "{message}", context)
     elif kind not in _STANDARD:
         kind = PydanticCustomError(kind, details["msg"].replace("{", "{{").replace("}", "}}"))
-    made = InitErrorDetails(type=kind, loc=loc, input=details["input"])
+    made = InitErrorDetails(type=kind, loc=(*above, *details["loc"]), input=details["input"])
     if isinstance(kind, str) and context:
         made["ctx"] = context
     return made

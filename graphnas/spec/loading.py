@@ -2,35 +2,33 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
-from importlib import resources
+import dataclasses
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-import yaml
 from pydantic import ValidationError
 
 from graphnas.errors import Problem, SpecError, Where, suggest
-from graphnas.schema import GivenHere
-from graphnas.spec.document import Document, dotted
-from graphnas.spec.messages import problems_of
+from graphnas.schema import FOLDER, GivenHere, described, located, problem
+from graphnas.spec.document import Document
+from graphnas.spec.messages import in_order, problems_of
 from graphnas.spec.network import NetworkSpec
+from graphnas.spec.overrides import Override, apply, read_override
+from graphnas.spec.place import File, Located, Place
+from graphnas.spec.presets import FOLDERS, presets
 from graphnas.spec.search import SearchSpec
 from graphnas.spec.search_space import SearchSpaceSpec
-from graphnas.spec.source import Positioned, PositionedDict, PositionedList, described, parse, read
+from graphnas.spec.source import read_file
 from graphnas.spec.task_pair import TaskPairSpec
 
 AnySpec = NetworkSpec | SearchSpaceSpec | TaskPairSpec | SearchSpec
 
 KINDS: dict[str, type[Document]] = {model.KIND: model for model in (SearchSpec, TaskPairSpec, SearchSpaceSpec, NetworkSpec)}
-FOLDERS = {"search_space": "searchspaces", "task_pair": "taskpairs", "network": "networks"}
-"""Kind -> the folder of its shipped presets."""
-
-_REFERENCES: dict[str, tuple[tuple[tuple[str, ...], str], ...]] = {  # kind -> where it names another spec, and of which kind
-    "search": ((("task_pair",), "task_pair"), (("space",), "search_space"), (("networks", "*", "use"), "network")),
-    "network": ((("nodes", "*", "use"), "network"),),
-}
 _SUFFIXES = (".yaml", ".yml", ".json")
 
 
@@ -46,13 +44,25 @@ def load_spec(source: str | Path, *, kind: str | None = None, overrides: Sequenc
     Raises:
         SpecError: All that is wrong, in all files.
     """
-    loader = _Loader()
-    raw = loader.document(str(source), kind, Path.cwd(), None)
-    if raw is not None:
-        for override in overrides:
-            loader.override(raw, override)
-        loader.expand(raw)
-    return loader.validated(raw, kind)
+    _known(kind)
+    read = [read_override(text) for text in overrides]
+    problems = [found for found in read if isinstance(found, Problem)]
+    with _session() as session:
+        file = _find(os.fspath(source), kind, _here(), is_path=isinstance(source, Path))
+        if isinstance(file, Problem):
+            raise SpecError([dataclasses.replace(file, where=Where(os.fspath(source))), *problems])
+        data, found = session.read(file, kind)
+        problems += found
+        if data is not None and (wrong := _unexpected(data, data.place, kind)) is not None:
+            problems.append(wrong)
+        elif data is not None:
+            model = KINDS[data.get("kind") or kind or ""]
+            problems += apply([override for override in read if isinstance(override, Override)], data, model, session.expand)
+            made, found = session.build(data, model)
+            problems += _without_echo(found, problems)
+            if made is not None and not problems:
+                return made
+    raise SpecError(in_order(problems))
 
 
 def parse_spec(data: Mapping[str, Any], *, kind: str | None = None, folder: str | Path | None = None) -> Any:
@@ -62,271 +72,208 @@ def parse_spec(data: Mapping[str, Any], *, kind: str | None = None, folder: str 
         data: As a file would hold it; references are followed.
         kind: The kind that it must be.
         folder: Where relative paths start from; the current folder, if left out.
+    Raises:
+        SpecError: All that is wrong, in the data and in the files that they name.
     """
-    loader = _Loader()
-    raw = _positioned(data)
-    raw.folder = Path(folder).resolve() if folder is not None else Path.cwd()
-    loader.expand(raw)
-    return loader.validated(raw, kind)
+    _known(kind)
+    if (wrong := _unknown_kind(data, None, kind) or _unexpected(data, None, kind)) is not None:
+        raise SpecError(wrong)
+    with _session(), _folder(os.path.abspath(folder) if folder is not None else os.getcwd()):
+        try:
+            return KINDS[data.get("kind", kind)].model_validate(data)
+        except ValidationError as error:
+            raise SpecError(in_order(problems_of(error, data, None))) from None
 
 
-def dump_spec(spec: Document) -> dict[str, Any]:
-    """Plain data that loads to an equal spec; what it referred to stands inside."""
-    return spec.model_dump(mode="json", by_alias=True)
+# -- references
 
 
-def to_yaml(spec: Document) -> str:
-    """As ``dump_spec``, as YAML text."""
-    return yaml.dump(dump_spec(spec), Dumper=_Dumper, sort_keys=False, width=140, default_flow_style=None)  # pyright: ignore[reportUnknownMemberType]
+def load_reference(value: str | Located, model: type[Document], handler: Callable[[Any], Any]) -> Any:
+    """What a field holds that is a document.
 
-
-def presets(kind: str) -> list[str]:
-    """Names of the shipped specs of a kind."""
-    return sorted(_preset_files(kind))
-
-
-class _Dumper(yaml.SafeDumper):
-    """Quotes what YAML 1.2 would read as a number."""
-
-
-_Dumper.add_implicit_resolver(  # pyright: ignore[reportUnknownMemberType]
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|0o[0-7]+"), list("-+.0123456789")
-)
-
-
-def _preset_files(kind: str) -> dict[str, Path]:
-    folder = FOLDERS.get(kind)
-    if folder is None:
-        return {}
-    packaged = Path(str(resources.files("graphnas.presets"))) / folder
-    found = packaged if packaged.is_dir() else Path(__file__).resolve().parents[2] / folder
-    return {file.stem: file for file in sorted(found.glob("*.yaml"))}
-
-
-def _positioned(value: Any) -> Any:
-    """Data with the containers that loading works on; without positions."""
-    if isinstance(value, Positioned) or not isinstance(value, (Mapping, list, tuple)):
-        return value
-    if isinstance(value, Mapping):
-        made = PositionedDict()
-        made.update({key: _positioned(part) for key, part in value.items()})
+    Args:
+        value: Text that names a file or a preset, or the content of a file.
+        model: The kind expected there.
+        handler: The validation of content.
+    Raises:
+        ValidationError: It can't be found, or is wrong; problems in the file have its places.
+    """
+    with _session() as session:
+        if isinstance(value, Located):
+            if session.chain and session.chain[-1][1] is value:
+                made = handler(value)
+                made._place = value.place
+                return made
+            made, problems = session.build(value, model)
+        else:
+            file = _find(value, model.KIND, session.file)
+            if isinstance(file, Problem):
+                raise problem(file.message, file.fix)
+            made, problems = session.load(file, model)
+        if problems:
+            raise located(problems)
         return made
-    items = PositionedList()
-    items.extend(_positioned(part) for part in value)
-    return items
 
 
-class _Loader:
-    """Loads one spec with its references, and collects problems."""
+def _find(text: str, kind: str | None, base: File, *, is_path: bool = False) -> File | Problem:
+    """The file of a reference; a problem says nothing of where it stands.
 
-    def __init__(self) -> None:
-        self.problems: list[Problem] = []
-        self.failed: set[int] = set()  # ids of containers that hold a reference that could not be loaded
-        self.chain: list[Path] = []
+    Args:
+        text: With a suffix or a folder a path, else a preset's name.
+        kind: The kind wanted; any, if ``None``.
+        base: The file that it stands in.
+        is_path: It is a path in any case.
+    """
+    if isinstance(text, GivenHere):
+        base = _here()
+    if is_path or text.endswith(_SUFFIXES) or "/" in text or os.sep in text:
+        path = os.path.normpath(os.path.join(base.folder, os.path.expanduser(text)))
+        shown = os.path.normpath(os.path.join(os.path.dirname(base.shown), os.path.expanduser(text)))
+        return File(path, shown, os.path.dirname(path))
+    found = {name: file for each in ([kind] if kind else FOLDERS) for name, file in presets(each).items()}
+    if text in found:
+        path = os.fspath(found[text])
+        relative = os.path.relpath(path)
+        return File(path, path if relative.startswith("..") else relative, os.getcwd())  # a preset's data lie where the user is
+    near = [name for name in (f"{text}{suffix}" for suffix in _SUFFIXES) if os.path.exists(os.path.join(base.folder, name))]
+    fix = f"did you mean the file {near[0]!r}?" if near else suggest(text, found) if found else "name a file, with its suffix: NAME.yaml"
+    return Problem(f"unknown {'preset' if kind is None else kind} {text!r}", fix=fix)
 
-    def document(self, reference: str, kind: str | None, folder: Path, where: Where | None) -> PositionedDict | None:
-        """The data of a file or preset, its references loaded too; ``None``, and a problem, if that fails."""
+
+def _here() -> File:
+    """What stands for the file of what stands in none."""
+    return File("", "", os.getcwd())
+
+
+@dataclass
+class _Session:
+    """One call of ``load_spec`` or its like.
+
+    Args:
+        chain: The files that are being loaded, outermost first.
+        documents: What was loaded, by path.
+    """
+
+    chain: list[tuple[File, Located]] = field(default_factory=list[tuple[File, Located]])
+    documents: dict[str, tuple[Any, list[Problem]]] = field(default_factory=dict[str, tuple[Any, list[Problem]]])
+
+    @property
+    def file(self) -> File:
+        """The file that is being validated."""
+        return self.chain[-1][0] if self.chain else File("", "", os.fspath(FOLDER.get() or os.getcwd()))
+
+    def read(self, file: File, kind: str | None) -> tuple[Located | None, list[Problem]]:
+        """The content of a file, and what is wrong with it; ``None`` where nothing more can be said."""
+        source = read_file(Path(file.path), file.shown)
+        data, problems = source.data, source.problems
+        if not isinstance(data, Located):
+            if not problems:
+                message = "the file is empty" if data is None else f"expected a mapping of fields, got {described(data)}"
+                problems.append(Problem(message, source.place.value, fix=f"start with kind: {kind or 'search'}"))
+            return None, problems
+        data.file = file
+        unknown = _unknown_kind(data, data.place, kind)
+        if unknown is not None:
+            problems.append(unknown)
+        return (None if unknown is not None and ("kind" in data or kind is None) else data), problems
+
+    def load(self, file: File, model: type[Document]) -> tuple[Any, list[Problem]]:
+        """The document of a file that another refers to, loaded once.
+
+        Raises:
+            PydanticCustomError: It is of another kind, or is being loaded already.
+        """
+        if file.path in self.documents:
+            return self.documents[file.path]
+        names = [other.path for other, _ in self.chain]
+        if file.path in names:
+            chain = " -> ".join([*(other.shown for other, _ in self.chain[names.index(file.path) :]), file.shown])
+            raise problem(f"specs refer to each other in a cycle: {chain}", "let one of them not refer to the other")
+        data, problems = self.read(file, model.KIND)
+        if data is not None and (wrong := _unexpected(data, data.place, model.KIND)) is not None:
+            raise problem(f"a {model.KIND} is expected here, {file.shown} is a {data['kind']}", wrong.fix)
+        made, found = self.build(data, model) if data is not None else (None, [])
+        self.documents[file.path] = (made, [*problems, *_without_echo(found, problems)])
+        return self.documents[file.path]
+
+    def expand(self, text: str, model: type[Document], base: File) -> Located | Problem:
+        """The content of a file that an override goes into."""
+        file = _find(text, model.KIND, base)
+        if isinstance(file, Problem):
+            return file
+        data, problems = self.read(file, model.KIND)
+        return problems[0] if problems or data is None else data
+
+    def build(self, data: Located, model: type[Document]) -> tuple[Any, list[Problem]]:
+        """The document of a file's content, or what is wrong with it."""
+        assert data.file is not None
+        self.chain.append((data.file, data))
         try:
-            path, base = self.find(reference, kind, folder, where)
-            if path in self.chain:
-                names = " -> ".join(p.name for p in [*self.chain[self.chain.index(path) :], path])
-                raise SpecError(f"specs refer to each other in a cycle: {names}", where=where, fix="let one of them not refer to the other")
-            raw = read(path)
-            raw.folder = base or raw.folder
-            self.check_kind(raw, kind, path)
-        except SpecError as error:
-            self.problems += [Problem(p.message, p.where or where, p.path, p.fix) for p in error.problems]
-            return None
-        self.chain.append(path)
-        self.expand(raw)
-        self.chain.pop()
-        return raw
-
-    def find(self, reference: str, kind: str | None, folder: Path, where: Where | None) -> tuple[Path, Path | None]:
-        """The file of a reference, and, for a preset, the folder that its data paths start from (the current one)."""
-        if Path(reference).suffix in _SUFFIXES or "/" in reference or "\\" in reference:
-            path = Path(folder, Path(reference).expanduser())
-            if where is not None and not path.exists():
-                siblings = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
-                raise SpecError(f"no such file: {reference}", where=where, fix=suggest(path.name, siblings) if siblings else "check the path")
-            return _shortest(path), None
-        kinds = [kind] if kind is not None else list(FOLDERS)
-        files = {name: file for each in kinds for name, file in _preset_files(each).items()}
-        if reference in files:
-            return files[reference], Path.cwd()
-        if Path(folder, reference).exists():
-            raise SpecError(f"{reference} has no suffix", where=where or Where(reference), fix=f"a spec ends in {', '.join(_SUFFIXES)}")
-        words = f"{kind or 'preset'} {reference!r}"
-        raise SpecError(f"unknown {words}", where=where, fix=suggest(reference, files) if files else "name a file, such as space.yaml")
-
-    def check_kind(self, raw: PositionedDict, expected: str | None, path: Path) -> None:
-        found = raw.get("kind")
-        where = raw.values_at.get("kind", raw.where)
-        if found is None:
-            raise SpecError("missing field 'kind'", where=Where(str(path), 1, 1), fix=f"kind: {expected or 'search, search_space, task_pair or network'}")
-        if found not in KINDS:
-            raise SpecError(f"unknown kind {found!r}", where=where, path="kind", fix=suggest(str(found), KINDS))
-        if expected is not None and found != expected:
-            raise SpecError(f"a {expected} is expected here, this is a {found}", where=where, path="kind", fix=f"name a file of kind: {expected}")
-
-    def expand(self, raw: PositionedDict) -> None:
-        """Load what a document refers to, in place."""
-        kind = raw.get("kind")
-        for pattern, wanted in _REFERENCES.get(kind, ()) if isinstance(kind, str) else ():
-            for holder, key in _holders(raw, pattern):
-                self.load(raw, holder, key, wanted)
-
-    def load(self, root: PositionedDict, holder: PositionedDict, key: str, wanted: str) -> None:
-        value = holder[key]
-        if isinstance(value, PositionedDict):
-            if "kind" not in value and wanted == "network" and "nodes" not in value:
-                return
-            value.setdefault("kind", wanted)
-            value.folder = value.folder or root.folder
-            self.expand(value)
-        elif isinstance(value, str) and not value.startswith("$"):
-            folder = Path.cwd() if isinstance(value, GivenHere) else root.folder or Path.cwd()
-            loaded = self.document(value, wanted, folder, holder.values_at.get(key, holder.where))
-            if loaded is None:
-                self.failed.add(id(holder))
-                del holder[key]
-            else:
-                holder[key] = loaded
-
-    # -- overrides
-
-    def override(self, root: PositionedDict, text: str) -> None:
-        """Apply ``a.b[0].c=value``."""
-        path, equals, value = text.partition("=")
-        where = Where(f"--set {path.strip()}")
-        if not equals or not path.strip():
-            self.problems.append(Problem(f"expected NAME=VALUE, got {text!r}", Where("--set"), fix="--set training.epochs=3"))
-            return
-        keys = [int(key) if key.isdigit() else key for key in re.findall(r"[^.\[\]]+", path.strip())]
-        try:
-            new = _given_here(parse(value, str(where)), where)
-            self.set(root, keys, new, where)
-        except SpecError as error:
-            self.problems += [Problem(p.message, where, p.path, p.fix) for p in error.problems]
-
-    def set(self, root: PositionedDict, keys: Sequence[str | int], value: Any, where: Where) -> None:
-        current: Any = root
-        for i, key in enumerate(keys[:-1]):
-            self.open(root, keys[: i + 1], current, key)
-            if isinstance(current, PositionedList):
-                current = current[_index(current, key, keys[: i + 1], where)]
-            elif isinstance(current, PositionedDict):
-                name = str(key)
-                if current.get(name) is None:
-                    current[name] = PositionedDict()
-                    current.keys_at[name] = current.values_at[name] = where
-                current = current[name]
-            if not isinstance(current, Positioned):
-                raise SpecError(f"{dotted(keys[: i + 1])} is {described(current)} and has no parts", fix=f"--set {dotted(keys[: i + 1])}=...")
-        last = keys[-1] if isinstance(current, PositionedDict) else _index(current, keys[-1], keys, where)
-        name = str(last) if isinstance(current, PositionedDict) else last
-        current[name] = value
-        current.values_at[name] = where
-        if isinstance(current, PositionedDict):
-            current.keys_at[name] = where
-
-    def open(self, root: PositionedDict, path: Sequence[str | int], holder: Any, key: str | int) -> None:
-        """Load the reference that an override goes through."""
-        if isinstance(holder, PositionedDict) and isinstance(holder.get(str(key)), str):
-            self.expand(root)
-            if isinstance(holder.get(str(key)), str) and "kind" not in holder and len(path) == 2 and path[0] == "networks":
-                holder[str(key)] = _use(holder, str(key))
-                self.expand(root)
-
-    # -- the end
-
-    def validated(self, raw: PositionedDict | None, kind: str | None) -> Any:
-        """The model, or all problems."""
-        if raw is not None:
-            found = raw.get("kind")
-            if not isinstance(found, str) or found not in KINDS:
-                self.problems.append(Problem(f"unknown kind {found!r}", raw.values_at.get("kind", raw.where), "kind", suggest(str(found), KINDS)))
-            elif kind is not None and found != kind:
-                self.problems.append(Problem(f"a {kind} is expected here, this is a {found}", raw.values_at.get("kind"), "kind", f"kind: {kind}"))
-            else:
-                try:
-                    made = KINDS[found].model_validate(raw)
-                    if not self.problems:
-                        return made
-                except ValidationError as error:
-                    self.problems += [p for p in problems_of(error, raw) if not self._follows(p, raw)]
-        raise SpecError(sorted(dict.fromkeys(self.problems), key=_place))
-
-    def _follows(self, problem: Problem, raw: PositionedDict) -> bool:
-        """Whether a missing field only says again that its reference could not be loaded."""
-        if not problem.message.startswith("missing field") or not self.failed:
-            return False
-        holder: Any = raw
-        for key in [int(part) if part.isdigit() else part for part in re.findall(r"[^.\[\]]+", problem.path)]:
-            holder = holder[key]
-        return id(holder) in self.failed
+            with _folder(data.file.folder):
+                return model.model_validate(data), []
+        except ValidationError as error:
+            return None, problems_of(error, data, data.place)
+        finally:
+            self.chain.pop()
 
 
-def _place(problem: Problem) -> tuple[Any, ...]:
-    where = problem.where or Where("")
-    return (where.source, where.line or 0, where.column or 0, problem.path)
+def _without_echo(found: Sequence[Problem], read: Sequence[Problem]) -> list[Problem]:
+    """What validation found, without what follows from a value that could not be read."""
+    known = {problem.where for problem in read}
+    return [problem for problem in found if problem.where is None or problem.where not in known]
 
 
-def _holders(raw: PositionedDict, pattern: Sequence[str]) -> list[tuple[PositionedDict, str]]:
-    """The mappings and keys that a pattern leads to; a text where a mapping with ``use`` may stand becomes that mapping."""
-    found: list[tuple[PositionedDict, str]] = []
-    current: list[PositionedDict] = [raw]
-    for part in pattern[:-1]:
-        nexts: list[PositionedDict] = []
-        for holder in current:
-            for key in list(holder) if part == "*" else [part]:
-                value = holder.get(key)
-                if part == "*" and isinstance(value, str) and pattern[0] == "networks":
-                    value = holder[key] = _use(holder, key)
-                if isinstance(value, PositionedDict):
-                    nexts.append(value)
-        current = nexts
-    for holder in current:
-        if isinstance(holder.get(pattern[-1]), (str, PositionedDict)) and (pattern[0] != "nodes" or holder.get("op") == "network"):
-            found.append((holder, pattern[-1]))
-    return found
+_SESSION: ContextVar[_Session | None] = ContextVar("_SESSION", default=None)
 
 
-def _use(holder: PositionedDict, key: str) -> PositionedDict:
-    made = PositionedDict()
-    made["use"] = holder[key]
-    made.where = holder.values_at.get(key, holder.where)
-    if made.where is not None:
-        made.keys_at["use"] = made.values_at["use"] = made.where
-    return made
-
-
-def _given_here(value: Any, where: Where) -> Any:
-    """A value of ``--set``: all of it stands there, and paths in it start from the current folder."""
-    if isinstance(value, str):
-        return GivenHere(value)
-    if isinstance(value, Positioned):
-        value.where = where
-        value.keys_at = dict.fromkeys(value.keys_at, where)
-        value.values_at = dict.fromkeys(value.values_at, where)
-        if isinstance(value, PositionedDict):
-            for key, part in value.items():
-                value[key] = _given_here(part, where)
-        elif isinstance(value, PositionedList):
-            value[:] = [_given_here(part, where) for part in value]
-    return value
-
-
-def _index(items: Any, key: str | int, path: Sequence[str | int], where: Where) -> int:
-    if not isinstance(key, int) or key >= len(items):
-        raise SpecError(f"{dotted(path)}: there is no item {key!r}, the list has {len(items)}", where=where, fix="an index from 0")
-    return key
-
-
-def _shortest(path: Path) -> Path:
-    """The path as short as it can be written from here, as people would."""
-    full = path.resolve()
+@contextmanager
+def _session() -> Iterator[_Session]:
+    """That of the call that is under way, else a new one."""
+    current = _SESSION.get()
+    if current is not None:
+        yield current
+        return
+    token = _SESSION.set(_Session())
     try:
-        return full.relative_to(Path.cwd())
-    except ValueError:
-        return full
+        yield cast(_Session, _SESSION.get())
+    finally:
+        _SESSION.reset(token)
+
+
+@contextmanager
+def _folder(folder: str) -> Iterator[None]:
+    token = FOLDER.set(Path(folder))
+    try:
+        yield
+    finally:
+        FOLDER.reset(token)
+
+
+# -- kinds
+
+
+def _known(kind: str | None) -> None:
+    if kind is not None and kind not in KINDS:
+        raise SpecError(f"unknown kind {kind!r}", fix=suggest(kind, KINDS))
+
+
+def _unknown_kind(data: Mapping[str, Any], place: Place | None, expected: str | None) -> Problem | None:
+    """A kind that is none, or is not said; data built in Python need not say what is expected."""
+    if "kind" not in data:
+        if place is None and expected is not None:
+            return None
+        fix = f"kind: {expected}" if expected else f"kind: {' | '.join(KINDS)}"
+        return Problem("missing field 'kind'", place.value if place else None, fix=fix)
+    if isinstance(data["kind"], str) and data["kind"] in KINDS:
+        return None
+    return Problem(
+        f"unknown kind {data['kind']!r}", place.nearest(["kind"]).value if place else None, "kind", suggest(str(data["kind"]), KINDS)
+    )
+
+
+def _unexpected(data: Mapping[str, Any], place: Place | None, expected: str | None) -> Problem | None:
+    kind = data.get("kind", expected)
+    if expected is None or kind == expected:
+        return None
+    where = place.nearest(["kind"]).value if place else None
+    return Problem(f"a {expected} is expected, this is a {kind}", where, "kind", f"name a file of kind: {expected}")

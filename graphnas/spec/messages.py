@@ -2,88 +2,177 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, cast
 
 from pydantic import ValidationError
 
 from graphnas.errors import Problem, Where, suggest
-from graphnas.spec.document import dotted, locate
-from graphnas.spec.source import described
+from graphnas.schema import described
+from graphnas.spec.place import Path_, Place, dotted
 
-_BOUNDS: dict[str, Callable[[dict[str, Any]], str]] = {
+_BOUNDS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "greater_than": lambda c: f"must be more than {c['gt']:g}",
     "greater_than_equal": lambda c: f"must be {c['ge']:g} or more",
     "less_than": lambda c: f"must be less than {c['lt']:g}",
     "less_than_equal": lambda c: f"must be {c['le']:g} or less",
 }
-_EXPECTED = {
-    "int_type": ("a whole number", "1"), "int_from_float": ("a whole number", "1"), "float_type": ("a number", "0.5"),
-    "string_type": ("text", "NAME"), "bool_type": ("true or false", "true"), "tuple_type": ("a list", "[...]"),
-    "list_type": ("a list", "[...]"), "dict_type": ("a mapping", "{...}"), "mapping_type": ("a mapping", "{...}"),
-    "model_type": ("a mapping", "{...}"), "model_attributes_type": ("a mapping", "{...}"), "finite_number": ("a finite number", "0.5"),
+_EXPECTED = {  # error -> what is expected, an example of it
+    "int_type": ("a whole number", "1"),
+    "int_from_float": ("a whole number", "1"),
+    "float_type": ("a number", "0.5"),
+    "finite_number": ("a finite number", "0.5"),
+    "string_type": ("text", "NAME"),
+    "bool_type": ("true or false", "true"),
     "none_required": ("nothing", "null"),
-}  # fmt: skip
+    "tuple_type": ("a list", "[...]"),
+    "list_type": ("a list", "[...]"),
+    "dict_type": ("a mapping", "{...}"),
+    "mapping_type": ("a mapping", "{...}"),
+    "model_type": ("a mapping", "{...}"),
+    "model_attributes_type": ("a mapping", "{...}"),
+}
 
 
-def problems_of(error: ValidationError, raw: Any) -> list[Problem]:
-    """All problems of a validation, sorted by place.
+class _Found(NamedTuple):
+    """An error and where it is.
+
+    Args:
+        details: As pydantic says it.
+        where: In the user's file.
+        path: The field, without the parts of pydantic's that are no fields.
+        value: What stands there, as written.
+    """
+
+    details: Any
+    where: Where | None
+    path: Path_
+    value: Any
+
+
+def problems_of(error: ValidationError, data: Any, place: Place | None) -> list[Problem]:
+    """All problems of a validation.
 
     Args:
         error: What pydantic found.
-        raw: The data that was validated, with its positions.
+        data: What was validated.
+        place: Where it stands; ``None`` if it was built in Python.
     """
-    found: dict[Problem, None] = {}
-    for details in error.errors(include_url=False):
-        found[_problem(details, raw)] = None
-    return sorted(found, key=_place)
+    found = [_find(details, data, place) for details in error.errors(include_url=False)]
+    ancestors = {one.path[:length] for one in found for length in range(len(one.path))}
+    groups: dict[tuple[Path_, str], list[_Found]] = {}
+    for one in found:
+        kind = one.details["type"]
+        if kind in _EXPECTED and one.path in ancestors:
+            continue  # a union: another of its members went deeper, so that was meant
+        together = "expected" if kind in _EXPECTED or kind == "literal_error" else f"{kind} {one.details['msg']}"
+        groups.setdefault((one.path, together), []).append(one)
+    return list(dict.fromkeys(_problem(group) for group in groups.values()))
 
 
-def _place(problem: Problem) -> tuple[Any, ...]:
-    where = problem.where or Where("")
-    return (where.source, where.line or 0, where.column or 0, problem.path)
+def in_order(problems: Iterable[Problem]) -> list[Problem]:
+    """Each problem once, by file, then by line."""
+
+    def place(problem: Problem) -> tuple[Any, ...]:
+        where = problem.where or Where("")
+        return (where.source, where.line or 0, where.column or 0, problem.path)
+
+    return sorted(dict.fromkeys(problems), key=place)
 
 
-def _problem(details: Any, raw: Any) -> Problem:
+def _find(details: Any, data: Any, place: Place | None) -> _Found:
+    """Follow an error's path through the data and their places; what is in neither is a union's tag, or a field that text stood for."""
+    path: list[str | int] = []
     loc: Sequence[str | int] = details["loc"]
-    kind, context, value = details["type"], details.get("ctx", {}), details["input"]
-    if kind == "missing":
-        where, path = locate(raw, loc[:-1])
-        return Problem(f"missing field {loc[-1]!r}", where, dotted(path), f"add {loc[-1]}: ...")
-    message = context.get("message", "")
-    where, path = locate(raw, loc, key=message.startswith("unknown field"))
-    text, fix = _words(kind, context, value, details["msg"], str(path[-1]) if path and isinstance(path[-1], str) else "")
-    return Problem(text, where, "" if where is not None and where.source.startswith("--set ") else dotted(path), fix)
+    for part in loc:
+        below = place.children.get(part) if place is not None else None
+        if isinstance(data, Mapping) and part in data:
+            data = cast(Mapping[Any, Any], data)[part]
+        elif isinstance(data, (list, tuple)) and isinstance(part, int) and part < len(cast(Sequence[Any], data)):
+            data = cast(Sequence[Any], data)[part]
+        elif below is None:
+            continue
+        path.append(part)
+        place = below or place
+    at_key = details.get("ctx", {}).get("at") == "key" or loc[-1:] == ("[key]",)
+    where = None if place is None else place.key if at_key else place.value
+    return _Found(details, where, tuple(path), data)
 
 
-def _words(kind: str, context: dict[str, Any], value: Any, message: str, name: str) -> tuple[str, str | None]:
-    """What is wrong, and what to do."""
-    field = f"{name}: " if name else ""
+def _problem(group: Sequence[_Found]) -> Problem:
+    first = group[0]
+    context = first.details.get("ctx", {})
+    if "located" in context:
+        return cast(Problem, context["located"])
+    name = str(first.path[-1]) if first.path and isinstance(first.path[-1], str) else ""
+    message, fix = _words(group, f"{name}: " if name else "")
+    path = dotted(first.path)
+    if first.where is not None and first.where.source.startswith("--set ") and _same(first.where.source[6:], path):
+        path = ""
+    return Problem(message, first.where, path, fix)
+
+
+def _same(override: str, path: str) -> bool:
+    """Whether an override names this field, perhaps by a longer path through a reference."""
+    named = override.replace("[", ".").replace("]", "")
+    field = path.replace("[", ".").replace("]", "")
+    return named == field or named.endswith(f".{field}")
+
+
+def _words(group: Sequence[_Found], name: str) -> tuple[str, str | None]:
+    """What is wrong, and what to do.
+
+    Args:
+        group: Errors of one field; several where it may be one of several things.
+        name: The field, with a colon.
+    """
+    details, value = group[0].details, group[0].value
+    kind, context, given = details["type"], details.get("ctx", {}), details["input"]
+    got = f"{value} ({_kind(given)})" if isinstance(value, str) and value.startswith("$") else described(given)
     if kind == "graphnas":
         return context["message"], context.get("fix")
+    if kind == "literal_error" and len(group) == 1:
+        choices = _choices(context)
+        if isinstance(given, str) and len(choices) > 1:
+            return f"unknown value {given!r}", suggest(given, choices)
+        listed = f"one of {', '.join(choices)}" if len(choices) > 1 else choices[0]
+        return f"expected {listed}, got {got}", f"{name}{choices[0]}"
+    if kind in _EXPECTED or kind == "literal_error":
+        wanted = [_EXPECTED.get(one.details["type"]) or _literal(one.details) for one in group]
+        example = next((better for one in group if (better := _better(one.details["type"], given))), wanted[0][1])
+        return f"expected {' or '.join(dict.fromkeys(words for words, _ in wanted))}, got {got}", f"{name}{example}"
     if kind in _BOUNDS:
-        return _out_of_bounds(kind, context, value, field)
-    if kind in _EXPECTED:
-        expected, example = _EXPECTED[kind]
-        return f"expected {expected}, got {described(value)}", f"{field}{_better(kind, value) or example}"
-    if kind == "literal_error":
-        choices = [part.strip().strip("'") for part in str(context.get("expected", "")).replace(" or ", ", ").split(",")]
-        if isinstance(value, str):
-            return f"unknown value {value!r}", suggest(value, choices)
-        return f"expected one of {', '.join(choices)}, got {described(value)}", f"{field}{choices[0]}"
+        return _out_of_bounds(kind, context, given, name)
     if kind in ("too_short", "too_long"):
         bound = context.get("min_length", context.get("max_length"))
         limit = "at least" if kind == "too_short" else "at most"
-        return f"expected {limit} {bound}, got {context.get('actual_length')}", None
-    return message, None
+        return f"expected {limit} {bound}, got {context.get('actual_length') or 'none'}", None
+    if kind in ("value_error", "assertion_error"):
+        return str(context.get("error", details["msg"])), None
+    text = str(details["msg"])
+    return text[:1].lower() + text[1:], None
 
 
-def _out_of_bounds(kind: str, context: dict[str, Any], value: Any, field: str) -> tuple[str, str | None]:
+def _literal(details: Any) -> tuple[str, str]:
+    choices = _choices(details.get("ctx", {}))
+    return " or ".join(choices), choices[0]
+
+
+def _choices(context: Mapping[str, Any]) -> list[str]:
+    return [part.strip().strip("'") for part in str(context.get("expected", "")).replace(" or ", ", ").split(",")]
+
+
+def _kind(value: Any) -> str:
+    """What a parameter's sample is."""
+    return described(value).partition(" ")[0] if isinstance(value, str) else "true or false" if isinstance(value, bool) else "a number"
+
+
+def _out_of_bounds(kind: str, context: Mapping[str, Any], value: Any, name: str) -> tuple[str, str | None]:
     bound = next(iter(context.values()))
     if isinstance(value, int) and kind == "greater_than" and float(bound).is_integer():
-        return f"must be {int(bound) + 1} or more, got {value}", f"{field}{int(bound) + 1}"
+        return f"must be {int(bound) + 1} or more, got {value}", f"{name}{int(bound) + 1}"
     words = f"{_BOUNDS[kind](context)}, got {value}"
-    return words, f"{field}{bound:g}" if kind.endswith("_equal") else None
+    return words, f"{name}{bound:g}" if kind.endswith("_equal") else None
 
 
 def _better(kind: str, value: Any) -> str | None:

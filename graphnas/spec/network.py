@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, ClassVar, Literal, cast
 
 from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_serializer, model_validator
 
 from graphnas.errors import SpecError, suggest
 from graphnas.graph.types import parse_type
 from graphnas.registry import operations
-from graphnas.schema import Flag, Int, Named, Number, PositiveInt, Spec, Text, gathered, problem_at
+from graphnas.schema import Flag, Int, Named, Number, PositiveInt, Spec, Text, described, gathered, problem_at
 from graphnas.spec.document import Document
-from graphnas.spec.source import Positioned, PositionedDict, PositionedList, described
+from graphnas.spec.messages import problems_of
 
 _OPERATION = Named(operations, "op")
 _KINDS: dict[str, tuple[type | tuple[type, ...], str]] = {
@@ -63,7 +63,9 @@ class Parameter(Spec):
             return self.default
         value = _SAMPLES[self.type]
         if self.type in ("integer", "number"):
-            value = type(value)(self.minimum if self.minimum is not None else min(value, self.maximum) if self.maximum is not None else value)
+            value = type(value)(
+                self.minimum if self.minimum is not None else min(value, self.maximum) if self.maximum is not None else value
+            )
         return value
 
 
@@ -172,14 +174,12 @@ class NetworkSpec(Document):
         if problems:
             raise SpecError(problems)
         nodes = {name: replaced(node.data, values) if isinstance(node, Template) else node for name, node in self.nodes.items()}
-        fields = {name: getattr(self, name) for name in ("version", "inputs", "outputs", "taps")}
+        fields = {"version": self.version, "inputs": self.inputs, "nodes": nodes, "outputs": self.outputs, "taps": self.taps}
         try:
-            made = NetworkSpec.model_validate({**fields, "nodes": nodes})
+            made = NetworkSpec.model_validate(fields)
         except ValidationError as error:
-            from graphnas.spec.messages import problems_of
-
-            raise SpecError(problems_of(error, self._raw if self._raw is not None else {})) from None
-        made._raw = self._raw
+            raise SpecError(problems_of(error, fields, self._place)) from None
+        made._place = self._place
         return made
 
 
@@ -208,8 +208,11 @@ def _node(value: Any, parameters: Mapping[str, Parameter]) -> Spec:
 
     if errors:
         gathered({i: (lambda error=error: _raise(error)) for i, error in enumerate(errors)}, keyed=False)
-    sampled()
-    return Template(data=value)
+    made = sampled()
+    if isinstance(made, Template):
+        return made
+    whole = {path[0] for path, _ in names}
+    return Template(data={key: part if key in whole else getattr(made, key, part) for key, part in value.items()})
 
 
 def _raise(error: Exception) -> Any:
@@ -228,20 +231,11 @@ def _references(value: Any, path: tuple[str | int, ...] = ()) -> list[tuple[tupl
 
 
 def replaced(value: Any, values: Mapping[str, object]) -> Any:
-    """Data with every ``$name`` replaced that has a value; positions are kept."""
+    """Data with every ``$name`` replaced that has a value."""
     if isinstance(value, str):
         return values.get(value[1:], value) if value.startswith("$") else value
-    made: Any
     if isinstance(value, Mapping):
-        made = PositionedDict() if isinstance(value, Positioned) else {}
-        made.update({key: replaced(part, values) for key, part in value.items()})
-    elif isinstance(value, (list, tuple)):
-        made = PositionedList() if isinstance(value, Positioned) else []
-        made.extend(replaced(part, values) for part in value)
-    else:
-        return value
-    if isinstance(value, Positioned):
-        made.where, made.folder, made.keys_at, made.values_at = value.where, value.folder, value.keys_at, value.values_at
-    return made
-
-
+        return {key: replaced(part, values) for key, part in cast(Mapping[str, Any], value).items()}
+    if isinstance(value, (list, tuple)):
+        return [replaced(part, values) for part in cast(Sequence[Any], value)]
+    return value

@@ -16,7 +16,19 @@ from graphnas.spec.optimizer import Optimizer, Schedule
 from graphnas.spec.search_space import SearchSpaceSpec
 from graphnas.spec.task_pair import TaskPairSpec
 
-__all__ = ["AlphaStep", "Every", "Finetune", "NetworkUse", "Optimizer", "Optimizers", "Runtime", "Schedule", "SearchSpec", "Select", "Training"]
+__all__ = [
+    "AlphaStep",
+    "Every",
+    "Finetune",
+    "NetworkUse",
+    "Optimizer",
+    "Optimizers",
+    "Runtime",
+    "Schedule",
+    "SearchSpec",
+    "Select",
+    "Training",
+]
 
 
 class NetworkUse(Spec):
@@ -198,8 +210,9 @@ class SearchSpec(Document):
         chosen = self.training.select.metric
         if chosen != "last" and metrics and chosen not in metrics:
             raise problem_at(
-                ("training", "select", "metric"), f"{self.primary_task} has no metric {chosen!r}", suggest(chosen, [*metrics, "last"]), chosen
+                ("training", "select", "metric"),
+                f"{self.primary_task} has no metric {chosen!r}",
+                suggest(chosen, [*metrics, "last"]),
+                chosen,
             )
         return self
-
-

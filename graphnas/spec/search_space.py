@@ -165,7 +165,9 @@ class SearchSpaceSpec(Document):
         into_primary = any(rule.destination not in ("auxiliary",) and rule.source != "primary" for rule in self.links)
         if self.constraints.inference != "primary" or not any(rule.destination == "primary" for rule in self.links) or not into_primary:
             return
-        path, fusion = (("fusion",), self.fusion) if isinstance(self.fusion, FusionSpec) else (("fusion", "primary"), self.fusion.get("primary"))
+        path, fusion = (
+            (("fusion",), self.fusion) if isinstance(self.fusion, FusionSpec) else (("fusion", "primary"), self.fusion.get("primary"))
+        )
         if not isinstance(fusion, FusionSpec) or fusion.on == "links":
             return
         for part, used in (("norm", fusion.norm.type != "none"), ("activation", fusion.activation != "none")):

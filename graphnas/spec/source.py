@@ -1,241 +1,419 @@
-"""YAML 1.2 (core schema) and JSON with positions: text -> plain data whose containers know where each of their parts stands.
+"""Reading files: YAML 1.2 or JSON -> plain data, and the place of each value.
 
-The parser is libyaml's where PyYAML has it; the tree is built from its events, so nothing recurses, no tag is obeyed, and limits hold. Numbers are
-the core schema's (``1e-3`` is one), and so are booleans (``no`` is text); there are no dates and no merge keys.
+Both are read as a stream of events by one builder. It refuses what a spec has no use for (tags, keys that are no text, numbers that are not
+finite), all of it at once, and bounds what aliases may expand to.
 """
 
 from __future__ import annotations
 
-import json
-import math
+import bisect
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, cast
 
 import yaml
+from yaml.events import (
+    AliasEvent,
+    DocumentStartEvent,
+    MappingEndEvent,
+    MappingStartEvent,
+    ScalarEvent,
+    SequenceEndEvent,
+    SequenceStartEvent,
+)
+from yaml.parser import Parser as PureParser
+from yaml.reader import Reader as PureReader
+from yaml.scanner import Scanner as PureScanner
 
-from graphnas.errors import Problem, SpecError, Where, suggest
+from graphnas.errors import Problem, Where, suggest
+from graphnas.spec.json_text import JsonError, json_tokens
+from graphnas.spec.place import Located, Path_, Place, dotted
+from graphnas.spec.scalars import NotANumber, scalar
 
-MAX_BYTES = 64 * 2**20
-MAX_DEPTH = 100
-MAX_ALIASED = 100_000  # values that aliases may repeat, in all
-
-_PARSER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-_INT = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
-_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
-_SPECIAL = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
-_WORDS = {"": None, "~": None, "null": None, "Null": None, "NULL": None, "true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}  # fmt: skip
-_STR = "tag:yaml.org,2002:str"
-
-
-class Positioned:
-    """What both containers know: where they start, and where each part and its key stand."""
-
-    where: Where | None = None
-    folder: Path | None = None
-    """The folder that relative paths of a whole document start from; only at its root."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.keys_at: dict[Any, Where] = {}
-        self.values_at: dict[Any, Where] = {}
+DEEPEST = 100
+"""Mappings and lists within each other; a spec has about ten."""
+LARGEST_EXPANSION = 100_000
+"""Values that all aliases of a file together may stand for."""
 
 
-class PositionedDict(Positioned, dict[str, Any]):
-    """A mapping of a file."""
+class Event(NamedTuple):
+    """One step of reading.
 
-
-class PositionedList(Positioned, list[Any]):
-    """A sequence of a file."""
-
-
-def read(path: Path) -> PositionedDict:
-    """The mapping that a file holds.
-
-    Raises:
-        SpecError: Missing, unreadable, empty, no YAML or JSON, no mapping, duplicate keys: at the line.
+    Args:
+        kind: ``{``, ``[``, their ends ``}`` and ``]``, ``scalar``, ``alias``, or ``broken`` for a scalar that stands for nothing.
+        line: From 1.
+        column: From 1.
+        value: Of a scalar; the name of an alias.
+        anchor: The name that aliases may use.
+        problem: What is wrong with it.
     """
-    name = str(path)
+
+    kind: str
+    line: int
+    column: int
+    value: Any = None
+    anchor: str | None = None
+    problem: str | None = None
+    fix: str | None = None
+
+
+@dataclass
+class Source:
+    """What was read.
+
+    Args:
+        shown: The file as people named it, or ``--set FIELD``.
+        data: Plain data; ``None`` if there is none.
+        place: Where the data stand.
+        problems: What is wrong; data and places are there nevertheless, where that can be.
+    """
+
+    shown: str
+    data: Any
+    place: Place
+    problems: list[Problem] = field(default_factory=list[Problem])
+
+
+def read_file(path: Path, shown: str) -> Source:
+    """Read a file, JSON if its name ends so, else YAML.
+
+    Args:
+        path: The file.
+        shown: Its name in messages.
+    """
+    where = Where(shown)
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise SpecError(f"larger than {MAX_BYTES // 2**20} MiB, which no spec is", where=Where(name))
-        text = path.read_bytes().decode("utf-8-sig")
+        raw = path.read_bytes()
     except FileNotFoundError:
-        siblings = [entry.name for entry in path.parent.iterdir() if entry.is_file()] if path.parent.is_dir() else []
-        fix = suggest(path.name, siblings) if siblings else "check the path"
-        raise SpecError("no such file", where=Where(name), fix=fix) from None
-    except UnicodeDecodeError as error:
-        raise SpecError(f"not UTF-8 text (byte {error.start})", where=Where(name), fix="save it as UTF-8") from None
+        return _unread(Problem("there is no such file", where, fix=_near(path)))
+    except IsADirectoryError:
+        return _unread(Problem("a folder, not a file", where, fix=_inside(path)))
     except OSError as error:
-        raise SpecError(f"can't be read: {error.strerror}", where=Where(name)) from None
-    if path.suffix == ".json":
-        text = _checked_json(text, name)
-    data = parse(text, name)
-    if data is None and not text.strip():
-        raise SpecError("the file is empty", where=Where(name), fix="start with kind: search, search_space, task_pair or network")
-    if not isinstance(data, PositionedDict):
-        raise SpecError(f"expected a mapping, got {described(data)}", where=Where(name, 1, 1), fix="start with kind: ...")
-    data.folder = path.parent.resolve()
-    return data
-
-
-def _checked_json(text: str, name: str) -> str:
+        return _unread(Problem(f"can't be read: {error.strerror or error}", where))
     try:
-        json.loads(text)
-    except json.JSONDecodeError as error:
-        raise SpecError(f"not JSON: {error.msg}", where=Where(name, error.lineno, error.colno)) from None
-    except RecursionError:
-        raise SpecError(f"nested more than {MAX_DEPTH} deep", where=Where(name)) from None
-    return text.replace("\t", " ")  # white space in JSON, an error to YAML; in a JSON string a tab is written \t
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        before = raw[: error.start].decode("utf-8-sig")
+        place = _position(before, len(before))
+        return _unread(Problem(f"not UTF-8: byte 0x{raw[error.start]:02x}", Where(shown, *place), fix="save the file as UTF-8"))
+    return read_text(text, shown, json=path.suffix == ".json")
 
 
-def parse(text: str, name: str) -> Any:
-    """The data that YAML text holds; containers are ``PositionedDict`` and ``PositionedList``.
+def read_text(text: str, shown: str, *, json: bool = False, lines: bool = True) -> Source:
+    """Read YAML or JSON.
 
-    Raises:
-        SpecError: Not YAML, or not what a spec may hold.
+    Args:
+        text: What to read.
+        shown: Its name in messages.
+        json: Whether it is JSON.
+        lines: Whether places have lines; the value of ``--set`` has none.
     """
+    builder = _Builder(shown, lines=lines)
     try:
-        return _Builder(name).build(yaml.parse(text, Loader=_PARSER))  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        where = Where(name) if mark is None else Where(name, mark.line + 1, mark.column + 1)
-        fix = "indent with spaces, not with tabs" if "\t" in text and "token" in str(error.problem) else None
-        raise SpecError(f"not YAML: {error.problem or error.context}", where=where, fix=fix) from None
-    except yaml.YAMLError as error:
-        raise SpecError(f"not YAML: {str(error).splitlines()[0]}", where=Where(name)) from None
+        builder.run(_json(text) if json else _yaml(text))
+    except _Stop as stop:
+        where = Where(shown, stop.line, stop.column) if lines else Where(shown)
+        builder.problems.append(Problem(str(stop), where, fix=stop.fix))
+        builder.data = None
+    return Source(shown, builder.data, builder.place, builder.problems)
 
 
-class _Builder:
-    """Events -> data, with a stack of its own."""
+def _unread(problem: Problem) -> Source:
+    assert problem.where is not None
+    return Source(problem.where.source, None, Place(problem.where.source), [problem])
 
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.problems: list[Problem] = []
-        self.anchors: dict[str, Any] = {}
-        self.aliased = 0
 
-    def build(self, events: Iterator[Any]) -> Any:
-        result: Any = None
+def _near(path: Path) -> str | None:
+    """The nearest name in the folder."""
+    folder = path.parent
+    if not folder.is_dir():
+        return f"there is no folder {folder} either"
+    names = [entry.name for entry in folder.iterdir() if entry.suffix in (".yaml", ".yml", ".json")]
+    return suggest(path.name, names) if names else f"the folder {folder} holds no YAML or JSON file"
+
+
+def _inside(path: Path) -> str | None:
+    names = sorted(entry.name for entry in path.iterdir() if entry.suffix in (".yaml", ".yml", ".json"))
+    return f"name a file in it: {', '.join(names[:5])}" if names else None
+
+
+def _position(text: str, index: int) -> tuple[int, int]:
+    """Line and column, from 1."""
+    start = text.rfind("\n", 0, index) + 1
+    return text.count("\n", 0, index) + 1, index - start + 1
+
+
+class _Stop(Exception):
+    """Reading can't go on."""
+
+    def __init__(self, message: str, line: int, column: int, fix: str | None = None) -> None:
+        super().__init__(message)
+        self.line, self.column, self.fix = line, column, fix
+
+
+# -- events
+
+
+def _json(text: str) -> Iterator[Event]:
+    starts = [0, *(match.end() for match in re.finditer("\n", text))]
+
+    def position(index: int) -> tuple[int, int]:
+        line = bisect.bisect_right(starts, index)
+        return line, index - starts[line - 1] + 1
+
+    try:
+        for kind, index, value, problem in json_tokens(text):
+            yield Event(kind, *position(index), value, None, problem)
+    except JsonError as error:
+        raise _Stop(f"not JSON: {error}", *position(error.index), error.fix) from None
+
+
+class _PureParser(PureReader, PureScanner, PureParser):
+    """PyYAML's own parser, where libyaml is missing."""
+
+    def __init__(self, stream: str) -> None:
+        PureReader.__init__(self, stream)
+        PureScanner.__init__(self)
+        PureParser.__init__(self)
+
+
+def _parser(text: str) -> Any:
+    try:
+        from yaml.cyaml import CParser
+    except ImportError:
+        return _PureParser(text)
+    return CParser(text)
+
+
+def _yaml(text: str) -> Iterator[Event]:
+    try:
+        parser = _parser(text)
         documents = 0
-        stack: list[tuple[Positioned, list[Any]]] = []  # a container, and the key that waits for its value (if any)
-        for event in events:
-            kind = type(event).__name__
-            if kind == "DocumentStartEvent":
+        while (event := parser.get_event()) is not None:
+            mark = event.start_mark
+            line, column = mark.line + 1, mark.column + 1
+            if isinstance(event, DocumentStartEvent):
                 documents += 1
                 if documents > 1:
-                    raise SpecError("a second document in one file", where=self.at(event), fix="one spec a file")
-            elif kind in ("MappingStartEvent", "SequenceStartEvent"):
-                self.refuse_tag(event)
-                container = PositionedDict() if kind == "MappingStartEvent" else PositionedList()
-                container.where = self.at(event)
-                if len(stack) == MAX_DEPTH:
-                    raise SpecError(f"nested more than {MAX_DEPTH} deep", where=container.where)
-                result = self.put(stack, container, container.where, result)
-                self.anchor(event, container)
-                stack.append((container, []))
-            elif kind in ("MappingEndEvent", "SequenceEndEvent"):
-                stack.pop()
-            elif kind == "ScalarEvent":
-                self.refuse_tag(event)
-                value = self.scalar(event)
-                self.anchor(event, value)
-                result = self.put(stack, value, self.at(event), result)
-            elif kind == "AliasEvent":
-                result = self.put(stack, self.alias(event), self.at(event), result)
-        if self.problems:
-            raise SpecError(self.problems)
-        return result
-
-    def put(self, stack: list[tuple[Positioned, list[Any]]], value: Any, where: Where, result: Any) -> Any:
-        """Add a value to the innermost container; returns the root."""
-        if not stack:
-            return value
-        container, waiting = stack[-1]
-        if isinstance(container, PositionedList):
-            container.values_at[len(container)] = where
-            container.append(value)
-        elif isinstance(container, PositionedDict):
-            if not waiting:
-                waiting.append(self.key(container, value, where))
-            else:
-                key = waiting.pop()
-                container[key] = value
-                container.values_at[key] = where
-        return result
-
-    def key(self, container: PositionedDict, value: Any, where: Where) -> str:
-        if isinstance(value, Positioned):
-            raise SpecError("a key must be text", where=where, fix="write NAME: value")
-        key = value if isinstance(value, str) else str(value)
-        if not isinstance(value, str):
-            self.problems.append(Problem(f"a key must be text, got {described(value)}", where, fix=f'"{key}": ...'))
-        elif key in container.keys_at:
-            self.problems.append(Problem(f"the key {key!r} stands twice, first in line {container.keys_at[key].line}", where, fix="keep one"))
-        container.keys_at[key] = where
-        return key
-
-    def scalar(self, event: Any) -> Any:
-        text: str = event.value
-        if event.style or event.tag == _STR:
-            return text
-        if text in _WORDS:
-            return _WORDS[text]
-        if _INT.fullmatch(text):
-            return int(text, 8 if text.startswith("0o") else 16 if text.startswith("0x") else 10) if len(text) < 400 else text
-        if _FLOAT.fullmatch(text) or _SPECIAL.fullmatch(text):
-            value = float(text.replace(".inf", "inf").replace(".Inf", "inf").replace(".INF", "inf").replace(".nan", "nan").replace(".NaN", "nan").replace(".NAN", "nan"))  # fmt: skip
-            if not math.isfinite(value):
-                self.problems.append(Problem(f"{text} is no number that a spec can hold", self.at(event), fix="a finite number"))
-                return 0.0
-            return value
-        return text
-
-    def anchor(self, event: Any, value: Any) -> None:
-        if event.anchor is not None:
-            self.anchors[event.anchor] = value
-
-    def alias(self, event: Any) -> Any:
-        if event.anchor not in self.anchors:
-            raise SpecError(f"nothing is anchored as &{event.anchor}", where=self.at(event), fix=suggest(event.anchor, self.anchors))
-        value = self.anchors[event.anchor]
-        self.aliased += _size(value, MAX_ALIASED)
-        if self.aliased > MAX_ALIASED:
-            raise SpecError(f"aliases repeat more than {MAX_ALIASED} values", where=self.at(event))
-        return value
-
-    def refuse_tag(self, event: Any) -> None:
-        if event.tag is not None and event.tag not in ("!", _STR):
-            self.problems.append(Problem(f"the tag {event.tag} is not allowed: specs are plain data", self.at(event), fix="leave the tag out"))
-
-    def at(self, event: Any) -> Where:
-        return Where(self.name, event.start_mark.line + 1, event.start_mark.column + 1)
+                    raise _Stop("a second document starts here", line, column, "one document a file: remove the line ---")
+                continue
+            if (found := _event(event, line, column)) is not None:
+                yield found
+    except yaml.MarkedYAMLError as error:
+        raise _syntax(text, error) from None
+    except yaml.reader.ReaderError as error:
+        raise _Stop(f"not YAML: {error.reason}", *_position(text, error.position), "remove the character") from None
 
 
-def _size(value: Any, limit: int) -> int:
-    """How many values it holds, itself included; stops counting above the limit (also for one that holds itself)."""
-    count, waiting = 0, [value]
-    while waiting and count <= limit:
-        current = waiting.pop()
-        count += 1
-        if isinstance(current, dict):
-            waiting += current.values()
-        elif isinstance(current, list):
-            waiting += current
-    return count
+_ENDS = {MappingEndEvent: "}", SequenceEndEvent: "]"}
 
 
-def described(value: Any) -> str:
-    """A value in a message: its kind in YAML's words, and itself where it is short."""
-    if value is None:
-        return "nothing"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str):
-        return f"text {value[:60]!r}" + ("..." if len(value) > 60 else "")
-    if isinstance(value, (int, float)):
-        return f"{value}"
-    if isinstance(value, dict):
-        return "a mapping"
-    return "a list" if isinstance(value, (list, tuple)) else f"a {type(value).__name__}"
+def _event(event: Any, line: int, column: int) -> Event | None:
+    kind = type(event)
+    if kind is ScalarEvent:
+        if event.tag is not None and event.tag != "!":
+            return Event("broken", line, column, event.value, event.anchor, *_tag(event.tag))
+        if not event.implicit[0]:
+            return Event("scalar", line, column, event.value, event.anchor)
+        try:
+            return Event("scalar", line, column, scalar(event.value), event.anchor)
+        except NotANumber as error:
+            return Event("broken", line, column, event.value, event.anchor, str(error), "a finite number, or text in quotes")
+    if kind is MappingStartEvent or kind is SequenceStartEvent:
+        message, fix = _tag(event.tag) if event.tag is not None and event.tag != "!" else (None, None)
+        return Event("{" if kind is MappingStartEvent else "[", line, column, None, event.anchor, message, fix)
+    if kind is AliasEvent:
+        return Event("alias", line, column, event.anchor)
+    return Event(_ENDS[kind], line, column) if kind in _ENDS else None
+
+
+def _tag(tag: str) -> tuple[str, str]:
+    short = tag.replace("tag:yaml.org,2002:", "!!")
+    return f"YAML tags such as {short} are not read", f"remove {short}"
+
+
+_PLAIN_WORDS = {
+    "mapping values are not allowed in this context": (
+        "a key and its value can't stand here",
+        "check the indentation; text that holds ': ' needs quotes",
+    ),
+    "block sequence entries are not allowed in this context": ("a list can't start here", "put '- ' on a line of its own, or write [a, b]"),
+    "found unexpected end of stream": ("a quote is never closed", "close the quote"),
+    "could not find expected ':'": ("a key without ':'", "write KEY: VALUE"),
+    "did not find expected ',' or ']'": ("a list is never closed", "add ] or a comma"),
+    "did not find expected ',' or '}'": ("a mapping is never closed", "add } or a comma"),
+    "did not find expected key": ("a line that does not fit those above", "check the indentation, and that brackets and quotes are closed"),
+    "did not find expected '-' indicator": ("a line that does not fit the list above", "check the indentation"),
+    "did not find expected <document start>": ("something follows the end of the document", "check brackets and indentation"),
+    "expected <document start>": ("something follows the end of the document", "check brackets and indentation"),
+}
+
+
+def _syntax(text: str, error: yaml.MarkedYAMLError) -> _Stop:
+    mark = error.problem_mark or error.context_mark
+    line, column = (mark.line + 1, mark.column + 1) if mark is not None else (1, 1)
+    problem = re.sub(r", but found.*|, but got.*", "", error.problem or "")
+    rows = text.split("\n")
+    row = rows[line - 1] if line <= len(rows) else ""
+    character = row[column - 1 : column]
+    indent = re.match(r" *\t", row)
+    if character == "\t" or (indent is not None and "\t" in row[:column]):
+        return _Stop("not YAML: a tab in the indentation", line, row.index("\t") + 1, "indent with spaces")
+    if "cannot start any token" in problem:
+        return _Stop(f"not YAML: no value can start with {character!r}", line, column, f'put the text in quotes: "{character}..."')
+    message, fix = _PLAIN_WORDS.get(problem, (problem, None))
+    start = error.context_mark
+    if message.endswith("never closed") and start is not None:
+        line, column = start.line + 1, start.column + 1  # where it was opened says more than where the file ends
+    return _Stop(f"not YAML: {message}", line, column, fix)
+
+
+# -- builder
+
+
+class _Open(NamedTuple):
+    """A mapping or list whose end has not come."""
+
+    data: Any
+    place: Place
+    anchor: str | None
+    first: int  # number of values before it
+
+
+@dataclass
+class _Builder:
+    shown: str
+    lines: bool = True
+    data: Any = None
+    problems: list[Problem] = field(default_factory=list[Problem])
+    anchors: dict[str, tuple[Any, Place, int] | None] = field(default_factory=dict[str, "tuple[Any, Place, int] | None"])
+
+    def __post_init__(self) -> None:
+        self.place = Place(self.shown, 1, 1) if self.lines else Place(self.shown)
+        self.stack: list[_Open] = []
+        self.key: tuple[str, Event] | None = None  # read, its value is not
+        self.duplicate = False
+        self.count = self.expanded = 0
+
+    def run(self, events: Iterable[Event]) -> None:
+        for event in events:
+            self.count += 1
+            kind = event.kind
+            if kind in "}]":
+                opened = self.stack.pop()
+                if opened.anchor is not None:
+                    self.anchors[opened.anchor] = (opened.data, opened.place, self.count - opened.first)
+                continue
+            if self.key is None and self.stack and type(self.stack[-1].data) is Located:
+                self.read_key(event)
+                continue
+            self.read_value(event)
+
+    def read_key(self, event: Event) -> None:
+        if event.kind in "{[":
+            raise _Stop("a key must be text, got a mapping or a list", event.line, event.column, "write KEY: VALUE")
+        if event.kind == "alias":
+            raise _Stop("a key can't be an alias", event.line, event.column, "write the key out")
+        if event.problem:
+            self.wrong(event, event.problem, event.fix)
+        name = event.value
+        if not isinstance(name, str):
+            word = "null" if name is None else str(name).lower() if isinstance(name, bool) else str(name)
+            self.wrong(event, f"a key must be text, got {word}", f'"{word}": ...')
+            name = word
+        elif name == "<<":
+            self.wrong(event, "merge keys (<<) are not part of YAML 1.2", "write the fields out")
+        self.duplicate = name in self.stack[-1].data
+        if self.duplicate:
+            first = self.stack[-1].place.children[name].key
+            self.wrong(event, f"the key {name!r} stands twice", f"the first is at {first}: remove one")
+        self.key = (name, event)
+
+    def read_value(self, event: Event) -> None:
+        place = Place(self.shown, event.line, event.column) if self.lines else Place(self.shown)
+        if event.problem:
+            self.wrong(event, event.problem, event.fix)
+        data: Any = event.value
+        if event.kind == "{":
+            data = Located(place)
+        elif event.kind == "[":
+            data = []
+        elif event.kind == "alias":
+            data = self.alias(event, place)
+        elif event.anchor is not None:
+            self.anchors[event.anchor] = (data, place, 1)
+        self.put(data, place)
+        if event.kind in "{[":
+            if len(self.stack) >= DEEPEST:
+                raise _Stop(f"more than {DEEPEST} mappings and lists within each other", event.line, event.column, "a flatter spec")
+            self.stack.append(_Open(data, place, event.anchor, self.count))
+            if event.anchor is not None:
+                self.anchors[event.anchor] = None
+
+    def put(self, data: Any, place: Place) -> None:
+        """Add a value to what is open."""
+        if not self.stack:
+            self.data, self.place = data, place
+            return
+        parent = self.stack[-1]
+        if self.key is None:
+            index = len(cast(list[Any], parent.data))
+            parent.data.append(data)
+            parent.place.children[index] = place
+            return
+        (name, event), self.key = self.key, None
+        if self.lines:
+            place.key_line, place.key_column = event.line, event.column
+        if not self.duplicate:
+            parent.data[name] = data
+            parent.place.children[name] = place
+
+    def alias(self, event: Event, place: Place) -> Any:
+        """A copy of what the anchor stands for; what is inside it keeps its place there."""
+        found = self.anchors.get(event.value, False)
+        if not found:
+            inside = found is None
+            message = f"the alias *{event.value} stands inside what it stands for" if inside else f"no anchor &{event.value} stands before"
+            raise _Stop(message, event.line, event.column, suggest(event.value, [name for name, known in self.anchors.items() if known]))
+        data, original, size = found
+        self.expanded += size
+        if self.expanded > LARGEST_EXPANSION:
+            raise _Stop(f"the aliases stand for more than {LARGEST_EXPANSION:,} values", event.line, event.column, "use fewer aliases")
+        copied, inner = _copied(data, original)
+        place.children = inner.children
+        return copied
+
+    def wrong(self, event: Event, message: str, fix: str | None) -> None:
+        where = Where(self.shown, event.line, event.column) if self.lines else Where(self.shown)
+        self.problems.append(Problem(message, where, dotted(self.path()), fix))
+
+    def path(self) -> Path_:
+        """Of what is being read."""
+        found: list[str | int] = []
+        for outer, inner in zip(self.stack, self.stack[1:], strict=False):
+            found += [name for name, place in outer.place.children.items() if place is inner.place]
+        if self.stack and isinstance(self.stack[-1].data, list):
+            found.append(len(cast(list[Any], self.stack[-1].data)))
+        elif self.key is not None:
+            found.append(self.key[0])
+        return tuple(found)
+
+
+def _copied(data: Any, place: Place) -> tuple[Any, Place]:
+    """Data of their own, and places of their own that say the same."""
+    own = Place(place.source, place.line, place.column)
+    own.key_line, own.key_column = place.key_line, place.key_column
+    if isinstance(data, Located):
+        mapping = Located(own)
+        for name, value in data.items():
+            mapping[name], own.children[name] = _copied(value, place.children[name])
+        return mapping, own
+    if isinstance(data, list):
+        items: list[Any] = []
+        for index, value in enumerate(cast(list[Any], data)):
+            item, own.children[index] = _copied(value, place.children[index])
+            items.append(item)
+        return items, own
+    return data, own
