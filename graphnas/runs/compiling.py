@@ -11,7 +11,7 @@ from graphnas.runs.check import check
 from graphnas.spec import SearchSpec
 
 
-def compile(spec: SearchSpec, *, networks: Mapping[str, Branch] | None = None, data: Mapping[str, Any] | None = None) -> Supernet:
+def compile(spec: SearchSpec, *, networks: Mapping[str, Branch] | None = None, data: Mapping[str, Any] | None = None) -> Supernet:  # noqa: A001
     """The supernet of a search, as ``search`` would train it.
 
     Args:

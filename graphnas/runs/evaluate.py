@@ -12,16 +12,18 @@ from torch import Tensor, nn
 from graphnas.compiler import Branch, build, copied
 from graphnas.compiler.branch import leaves
 from graphnas.data import Data, open_data
+from graphnas.data.dataset import Split
 from graphnas.errors import DataError, GraphNASError, Where, suggest
 from graphnas.export import load
 from graphnas.runs.finish import held_out
 from graphnas.runs.folder import RunFolder, spec_of_run
+from graphnas.runs.phases import task_types
 from graphnas.search.evaluation import score
 from graphnas.search.precision import make_precision
 from graphnas.search.step import select_inputs
 from graphnas.spec import SearchSpaceSpec, SearchSpec, TaskPairSpec, load_spec
 
-SPLITS = ("test", "validation", "training")
+SPLITS: tuple[Split, ...] = ("test", "validation", "training")
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ class Evaluation:
 def evaluate(
     source: str | Path,
     *,
-    split: str | None = None,
+    split: Split | None = None,
     task_pair: TaskPairSpec | str | Path | None = None,
     networks: Mapping[str, Branch] | None = None,
     data: Mapping[str, Any] | None = None,
@@ -62,7 +64,7 @@ def evaluate(
     Args:
         source: The folder of a run, or of an artifact.
         split: test, validation or training; test, or validation where there is no test split, if left out.
-        task_pair: The data, for an artifact outside its run's folder, or other data than the run's; its primary is what the network predicts.
+        task_pair: The data, where they are not the run's, or the artifact lies elsewhere; its primary is what the network predicts.
         networks: As for ``search``: of a run whose spec does not describe them.
         data: As for ``search``.
         into: A network of the user's own class, for an artifact that holds its weights.
@@ -83,7 +85,7 @@ def evaluate(
         into = branch.module
     precision = make_precision(device, "float32")
     network = _Answer(load(artifact, into=into).to(precision.device), task, branch)
-    tasks = {task: pair.tasks[task]}
+    tasks = {task: task_types(pair)[task]}
     found = score({"it": network}, tasks, opened, split, batch_size=batch_size, precision=precision)
     scores = found["it"][task]
     return Evaluation(task, split, scores.metrics, scores.loss, scores.samples)
@@ -115,7 +117,7 @@ def _what(path: Path, spec: SearchSpec | None, task_pair: TaskPairSpec | str | P
     return pair, pair.primary, 0 if spec is None else spec.seed
 
 
-def _chosen(data: Data, task: str, split: str | None) -> str:
+def _chosen(data: Data, task: str, split: Split | None) -> Split:
     if split is None:
         split = held_out(data, task)
         if split is None:

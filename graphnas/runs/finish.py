@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from graphnas import __version__
 from graphnas.compiler import Supernet
 from graphnas.compiler.macs import count_macs
-from graphnas.data import Data
+from graphnas.data import Data, describe_inference
+from graphnas.data.dataset import Split
 from graphnas.export import save
 from graphnas.prune import Pruned, prune
 from graphnas.runs.folder import RunFolder
@@ -71,7 +72,8 @@ def finish(done: Finished, report: ProgressCallback, *, force: bool, test_again:
     if gap is not None:
         pruned = replace(pruned, certificate=pruned.certificate.with_cut_gap(gap, details["metric"]))
     details["certificate"] = pruned.certificate.to_dict()
-    save(pruned, done.folder.artifact)
+    pair = done.final.spec.task_pair.model_copy(update={"primary": done.final.task})
+    save(pruned, done.folder.artifact, task=describe_inference(pair))
     write_atomically(done.folder.results, json.dumps(details, indent=1).encode() + b"\n")
     return SearchResult(done.folder.path, pruned, pruned.certificate, details["rows"], gap, details["metric"], details["split"], details)
 
@@ -127,10 +129,11 @@ def _measure(done: Finished, pruned: Pruned) -> dict[str, Any]:
     }
 
 
-def held_out(data: Data, task: str) -> str | None:
+def held_out(data: Data, task: str) -> Split | None:
     """The split to report on: test; validation where there is no test split; ``None`` without either."""
     sizes = data.sizes()
-    return next((split for split in ("test", "validation") if sizes.get(split, {}).get(task)), None)
+    splits: tuple[Split, ...] = ("test", "validation")
+    return next((split for split in splits if sizes[split].get(task)), None)
 
 
 class PrunedNetwork(nn.Module):

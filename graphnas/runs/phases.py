@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 from torch import nn
 
@@ -12,13 +12,14 @@ from graphnas.compiler import Supernet
 from graphnas.data import Data
 from graphnas.graph.links import Direction
 from graphnas.prune import cut_view, links_to_cut
+from graphnas.search.balance import Balance
 from graphnas.search.budget import Budget, budget, same_labels
 from graphnas.search.loop import Phase
 from graphnas.search.optimizers import build_optimizer
 from graphnas.search.precision import Precision
 from graphnas.search.step import Learner
 from graphnas.search.validation import Validation
-from graphnas.spec import SearchSpec
+from graphnas.spec import SearchSpec, TaskPairSpec
 from graphnas.spec.search import Finetune, Schedule
 from graphnas.tasks.base import TaskType
 
@@ -40,13 +41,18 @@ class Judge:
     validated: bool
 
 
+def task_types(pair: TaskPairSpec) -> dict[str, TaskType]:
+    """The tasks of a task pair by the class that they have."""
+    return cast("dict[str, TaskType]", pair.tasks)
+
+
 def judge_of(spec: SearchSpec, task: str, data: Data) -> Judge:
     """How a network for this task is judged: by ``training.select`` if it is the primary, else by its type's first metric.
 
     Raises:
         SpecError: The task has no such metric, or there is no validation split to judge on.
     """
-    directions = spec.task_pair.tasks[task].metric_directions
+    directions = task_types(spec.task_pair)[task].metric_directions
     select = spec.training.select
     validated = bool(data.sizes().get("validation", {}).get(task))
     first = next(iter(directions))
@@ -78,7 +84,12 @@ class Trained:
 
     @property
     def tasks(self) -> dict[str, TaskType]:
-        return {task: self.spec.task_pair.tasks[task] for task in self.net.tasks}
+        known = task_types(self.spec.task_pair)
+        return {task: known[task] for task in self.net.tasks}
+
+    @property
+    def balance(self) -> Balance:
+        return cast("Balance", self.spec.balance)
 
     @property
     def batches_per_epoch(self) -> int:
@@ -104,14 +115,14 @@ class Trained:
 
     def training_phase(self, name: str, length: Budget) -> Phase:
         """Weights, and alphas where there are any."""
-        spec, net, training = self.spec, self.net, self.spec.training
+        net, training = self.net, self.spec.training
         optimizers = training.optimizers
         alphas = list(_named_alphas(net))
         alpha_spec = optimizers.alphas or optimizers.weights  # of a network without alphas neither is used: see check.py
         learner = Learner(
             network=net,
             tasks=self.tasks,
-            balance=spec.balance,
+            balance=self.balance,
             weights=build_optimizer(optimizers.weights, net.named_weight_parameters()),
             precision=self.precision,
             alphas=build_optimizer(alpha_spec, alphas) if alphas else None,
@@ -131,7 +142,7 @@ class Trained:
         learner = Learner(
             network=shipped,
             tasks={self.task: self.tasks[self.task]},
-            balance=self.spec.balance,
+            balance=self.balance,
             weights=build_optimizer(finetune.optimizer, shipped.named_parameters()),
             precision=self.precision,
             clip_gradient=self.spec.training.clip_gradient,

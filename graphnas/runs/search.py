@@ -6,6 +6,7 @@ import copy
 import tempfile
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -212,7 +213,7 @@ class _Run:
         return Trained(spec, net, task, data, judge_of(spec, task, data), self._precision)
 
     def _run(self, phase: Phase, data: Data, around: Surroundings) -> Loop:
-        loop = Loop(phase, Surroundings(**{**vars(around), "data": data}))
+        loop = Loop(phase, replace(around, data=data))
         if loop.run():
             self._trained = True
         return loop

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from graphnas.data import Data
+from graphnas.data.dataset import Split
 from graphnas.search.precision import Precision
 from graphnas.search.step import predict, task_losses
 from graphnas.tasks.base import TaskType
@@ -31,7 +32,7 @@ class Scores:
 
 
 def score(
-    networks: Mapping[str, nn.Module], tasks: Mapping[str, TaskType], data: Data, split: str, *, batch_size: int, precision: Precision
+    networks: Mapping[str, nn.Module], tasks: Mapping[str, TaskType], data: Data, split: Split, *, batch_size: int, precision: Precision
 ) -> dict[str, dict[str, Scores]]:
     """Evaluate networks side by side in one pass over a split.
 

@@ -94,7 +94,7 @@ def _event_writer(folder: Path, step: int) -> Any:
         return None
     from torch.utils.tensorboard import SummaryWriter
 
-    return SummaryWriter(str(folder), purge_step=step)  # pyright: ignore[reportUnknownVariableType]
+    return SummaryWriter(str(folder), purge_step=step)
 
 
 def _scalars(row: Row) -> list[tuple[str, float]]:

@@ -165,23 +165,17 @@ class Loop:
         else:
             raise AssertionError(f"an epoch has fewer than the {phase.budget.steps_per_epoch} updates that the data promised")
 
-    def _batches(self) -> Iterator[tuple[Batch, ...]]:
+    def _batches(self) -> Iterator[Batch | tuple[Batch, Batch]]:
         """The rest of this epoch: one batch an update, or one for the alphas and one for the weights."""
-        phase = self._phase
-        epoch = phase.budget.first_epoch + self._state.epoch
-        options: dict[str, int] = {
-            "batch_size": phase.batch_size,
-            "auxiliary_batch_size": phase.auxiliary_batch_size,
-            "workers": self._around.workers,
-            "start": self._state.position,
-        }
-        if phase.budget.alternating:
-            yield from self._around.data.training(epoch, **options, halves=True)
-        else:
-            for batch in self._around.data.training(epoch, **options, halves=False):
-                yield (batch,)
+        phase, around = self._phase, self._around
+        epoch, size, extra = phase.budget.first_epoch + self._state.epoch, phase.batch_size, phase.auxiliary_batch_size
+        workers, start, halves = around.workers, self._state.position, phase.budget.alternating
+        train = around.data.training
+        if halves:
+            return train(epoch, batch_size=size, auxiliary_batch_size=extra, workers=workers, start=start, halves=True)
+        return train(epoch, batch_size=size, auxiliary_batch_size=extra, workers=workers, start=start, halves=False)
 
-    def _update(self, batches: tuple[Batch, ...]) -> float:
+    def _update(self, batches: Batch | tuple[Batch, Batch]) -> float:
         """One update of the weights, and of the alphas if there are any; the weights' learning rate."""
         phase, state = self._phase, self._state
         learner, steps = phase.learner, phase.budget.steps
@@ -190,7 +184,7 @@ class Loop:
             set_learning_rates(learner.alphas, phase.alphas_schedule, state.step, steps)
         progress = state.step / steps
         try:
-            losses = alternate_step(learner, *batches, progress) if phase.budget.alternating else joint_step(learner, *batches, progress)
+            losses = _step(learner, batches, progress)
         except NotFinite as error:
             raise self._not_finite(error) from error
         for task, loss in losses.items():
@@ -200,7 +194,7 @@ class Loop:
 
     def _not_finite(self, error: NotFinite) -> RunError:
         what = "the penalty" if error.task is None else f"the loss of {error.task!r}"
-        ids = error.batch.ids if error.task is None else [error.batch.ids[row] for row in error.batch.rows[error.task].tolist()]
+        ids = error.batch.ids if error.task is None else [error.batch.ids[int(row)] for row in error.batch.rows[error.task]]
         where = "none was written yet" if self._saved is None else f"{self._saved[0]}.safetensors, step {self._saved[1]}"
         return RunError(
             Problem(
@@ -238,18 +232,17 @@ class Loop:
     def _rows(self, report: Report | None, rate: float, *, epoch_ended: bool) -> list[Row]:
         state = self._state
         epoch = state.epoch if epoch_ended else state.epoch + 1
-        gates = dict(self._phase.gates())
-        about = {"gates": gates, "lr": rate, "seconds": round(state.train_seconds, 3)}
+        about = (self._phase.gates(), rate, round(state.train_seconds, 3))
         rows: list[Row] = []
         if epoch_ended:
             for task, total in state.loss_sums.items():
                 loss = total / state.loss_counts[task]
-                rows.append(Row(self._phase.name, epoch, state.step, "training", task, loss, {}, {}, None, **about))
+                rows.append(Row(self._phase.name, epoch, state.step, "training", task, loss, {}, {}, None, *about))
         if report is not None:
             for task, scores in report.scores.items():
-                cut = report.cut.metrics if report.cut is not None and task == report.primary else {}
+                cut: Mapping[str, float] = report.cut.metrics if report.cut is not None and task == report.primary else {}
                 gap = report.gap if task == report.primary else None
-                rows.append(Row(self._phase.name, epoch, state.step, "validation", task, scores.loss, scores.metrics, cut, gap, **about))
+                rows.append(Row(self._phase.name, epoch, state.step, "validation", task, scores.loss, scores.metrics, cut, gap, *about))
         return rows
 
     def _save(self, stem: Path) -> None:
@@ -311,6 +304,13 @@ class Loop:
         self._saved = (stem, self._state.step)
         if saved.note is not None:
             self._around.report(Progress(self._phase.name, self._state.step, self._phase.budget.steps, saved.note))
+
+
+def _step(learner: Learner, batches: Batch | tuple[Batch, Batch], progress: float) -> dict[str, float]:
+    if isinstance(batches, Batch):
+        return joint_step(learner, batches, progress)
+    for_alphas, for_weights = batches
+    return alternate_step(learner, for_alphas, for_weights, progress)
 
 
 def logged_bytes(stem: Path, finished: Path) -> int | None:

@@ -48,7 +48,7 @@ def restore(tensors: Mapping[str, Tensor], values: Mapping[str, Any], device: to
     name, position, has_gauss, cached = values["numpy"]
     np.random.set_state((name, tensors["numpy"].numpy().astype(np.uint32), position, has_gauss, cached))
     version, gauss = values["python"]
-    random.setstate((version, tuple(tensors["python"].tolist()), gauss))
+    random.setstate((version, tuple(int(value) for value in tensors["python"].numpy()), gauss))
 
 
 @contextmanager

@@ -136,12 +136,16 @@ def _losses(learner: Learner, batch: Batch) -> tuple[dict[str, Tensor], dict[str
     with learner.precision.autocast():
         predictions = predict(learner.network, learner.precision.move(batch.inputs))
     losses = task_losses(predictions, batch, learner.tasks, learner.precision.device)
-    numbers: list[float] = torch.stack([loss.detach() for loss in losses.values()]).tolist() if losses else []  # one synchronization
+    numbers = _numbers([loss.detach() for loss in losses.values()])  # one synchronization
     values = dict(zip(losses, numbers, strict=True))
     for task, value in values.items():
         if not -float("inf") < value < float("inf"):
             raise NotFinite(task, value, batch)
     return losses, values
+
+
+def _numbers(scalars: list[Tensor]) -> list[float]:
+    return [float(value) for value in torch.stack(scalars).cpu().numpy()] if scalars else []
 
 
 def _total(
@@ -177,7 +181,7 @@ def _descend(learner: Learner, total: Tensor | None, optimizers: Iterable[torch.
                 scaler.unscale_(optimizer)
             nn.utils.clip_grad_norm_(parameters(optimizer), learner.clip_gradient)
         if scaler is None:
-            optimizer.step()  # pyright: ignore[reportUnknownMemberType]
+            optimizer.step()
         else:
             scaler.step(optimizer)
     if scaler is not None and reached:
