@@ -25,7 +25,7 @@ from graphnas.errors import ArtifactError, GraphNASError
 from graphnas.graph.types import parse_type
 from graphnas.prune.certificate import weights_sha256
 from graphnas.prune.prune import Pruned
-from graphnas.spec.loading import dump_spec, parse_spec
+from graphnas.spec import dump_spec, parse_spec
 from graphnas.spec.network import NetworkSpec
 
 SPEC, CERTIFICATE = "spec.json", "certificate.json"
