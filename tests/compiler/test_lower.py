@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -27,6 +28,15 @@ def lowered(spec: NetworkSpec, **inputs: ValueType) -> fx.GraphModule:
     return lower(spec, infer(spec, inputs))
 
 
+def note(module: nn.Module, seen: Callable[[Tensor], None]) -> None:
+    """Call ``seen`` with what a module returns."""
+
+    def hook(_module: nn.Module, _args: Any, value: Tensor) -> None:
+        seen(value)
+
+    module.register_forward_hook(hook)
+
+
 @settings(max_examples=60)
 @given(graphs())
 def test_what_is_inferred_is_what_runs(data: dict[str, Any]) -> None:
@@ -37,7 +47,7 @@ def test_what_is_inferred_is_what_runs(data: dict[str, Any]) -> None:
     module.graph.lint()
     seen: dict[str, tuple[int, ...]] = {}
     for node in graph.nodes[1:]:
-        module.get_submodule(node.name).register_forward_hook(lambda _, __, value, name=node.name: seen.update({name: tuple(value.shape)}))
+        note(module.get_submodule(node.name), lambda value, name=node.name: seen.update({name: tuple(value.shape)}))
     result = module(torch.randn(2, *INPUT.shape))
     assert seen == {node.name: (2, *node.type.shape) for node in graph.nodes[1:] if node.type is not None}
     outputs = {"prediction": result} if isinstance(result, Tensor) else result
@@ -138,7 +148,7 @@ def test_inner_values(node: dict[str, Any], inner: list[str], make: Any, whole: 
     original.load_state_dict(weights)
     expected: dict[str, Tensor] = {}
     for i, path in enumerate(inner):
-        original.get_submodule(path).register_forward_hook(lambda _, __, value, name=f"v{i}": expected.update({name: value.clone()}))
+        note(original.get_submodule(path), lambda value, name=f"v{i}": expected.update({name: value.clone()}))
     x = torch.randn(2, 3, 64, 64)
     with torch.no_grad():
         returned = original(x)
