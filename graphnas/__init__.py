@@ -48,6 +48,11 @@ _HOME = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = ["__version__", *_HOME]  # noqa: PLE0604  # pyright: ignore[reportUnsupportedDunderAll]
 
 if TYPE_CHECKING:
+    from graphnas.compiler import Branch as Branch
+    from graphnas.compiler import Supernet as Supernet
+    from graphnas.compiler import penalty as penalty
+    from graphnas.compiler import tap_values as tap_values
+    from graphnas.compiler import weave as weave
     from graphnas.errors import ArtifactError as ArtifactError
     from graphnas.errors import DataError as DataError
     from graphnas.errors import GraphNASError as GraphNASError
@@ -57,6 +62,8 @@ if TYPE_CHECKING:
     from graphnas.errors import RunError as RunError
     from graphnas.errors import SpecError as SpecError
     from graphnas.errors import Where as Where
+    from graphnas.export import load as load
+    from graphnas.export import save as save
     from graphnas.graph.links import Link as Link
     from graphnas.ops.register import register_network as register_network
     from graphnas.ops.register import register_operation as register_operation
@@ -65,6 +72,22 @@ if TYPE_CHECKING:
     from graphnas.plugins import register_layout as register_layout
     from graphnas.plugins import register_penalty as register_penalty
     from graphnas.plugins import register_task_type as register_task_type
+    from graphnas.prune import Certificate as Certificate
+    from graphnas.prune import Pruned as Pruned
+    from graphnas.prune import prune as prune
+    from graphnas.runs import SearchResult as SearchResult
+    from graphnas.runs import compile as compile
+    from graphnas.runs import evaluate as evaluate
+    from graphnas.runs import search as search
+    from graphnas.spec import NetworkSpec as NetworkSpec
+    from graphnas.spec import SearchSpaceSpec as SearchSpaceSpec
+    from graphnas.spec import SearchSpec as SearchSpec
+    from graphnas.spec import TaskPairSpec as TaskPairSpec
+    from graphnas.spec import dump_spec as dump_spec
+    from graphnas.spec import json_schema as json_schema
+    from graphnas.spec import load_spec as load_spec
+    from graphnas.spec import parse_spec as parse_spec
+    from graphnas.spec import to_yaml as to_yaml
 
 
 def __getattr__(name: str) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -109,17 +109,18 @@ def _print(summary: Summary) -> None:
 
 
 def _other(spec: NetworkSpec | SearchSpaceSpec | TaskPairSpec, *, as_json: bool) -> None:
-    from graphnas.cli.terminal import show, show_json, table
+    from graphnas.cli.terminal import show, show_json
 
     facts = _facts(spec)
     if as_json:
         show_json({"kind": spec.kind, **facts})
     else:
-        rows = [(name, ", ".join(map(str, value)) if isinstance(value, list) else value) for name, value in facts.items()]
-        show(table(f"{spec.kind}: correct", ("", ""), rows))
+        lines = [f"{name}: {value if isinstance(value, int | str) else '; '.join(value) or 'none'}" for name, value in facts.items()]
+        show(f"this {spec.kind} is correct\n" + "\n".join(f"  {line}" for line in lines))
 
 
-def _facts(spec: NetworkSpec | SearchSpaceSpec | TaskPairSpec) -> dict[str, Any]:
+def _facts(spec: NetworkSpec | SearchSpaceSpec | TaskPairSpec) -> dict[str, int | str | list[str]]:
+    """What there is to say about a spec that is not a search."""
     from graphnas.spec import NetworkSpec, SearchSpaceSpec
 
     if isinstance(spec, NetworkSpec):

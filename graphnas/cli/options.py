@@ -76,8 +76,8 @@ def common(function: F) -> F:
     return function
 
 
-def one_of(what: str, known: Iterable[str]) -> Callable[[click.Context, click.Parameter, str], str]:
-    """The callback of an argument that is one of some names: refuses others, with the nearest one for a typo.
+def one_of(what: str, known: Iterable[str]) -> Callable[[click.Context, click.Parameter, str | None], str | None]:
+    """The callback of an argument or option that is one of some names: refuses others, with the nearest one for a typo.
 
     Args:
         what: What the names are called in messages.
@@ -85,8 +85,8 @@ def one_of(what: str, known: Iterable[str]) -> Callable[[click.Context, click.Pa
     """
     names = tuple(known)
 
-    def check(ctx: click.Context, argument: click.Parameter, value: str) -> str:
-        if value not in names:
+    def check(ctx: click.Context, argument: click.Parameter, value: str | None) -> str | None:
+        if value is not None and value not in names:
             raise GraphNASError(f"unknown {what} {value!r}", where=Where(ctx.command_path), fix=suggest(value, names))
         return value
 

@@ -112,7 +112,7 @@ def _rules(net: Supernet) -> tuple[RuleRow, ...]:
     rows: list[RuleRow] = []
     for index, rule in enumerate(net.space.links):
         links = [link for link in net.links if link.rule == index]
-        modules = [module for link in links for module in net.link_operations[link.id].values() if module is not None]
+        modules = [module for link in links for module in net.link_operations[link.id].values()]
         rows.append(
             RuleRow(
                 index,
