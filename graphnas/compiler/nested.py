@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, PrivateAttr
+from pydantic import Field, PrivateAttr, WithJsonSchema
 from torch import nn
 
 from graphnas.compiler.infer import INNER, copies, infer
@@ -20,7 +20,7 @@ class Network(Operation):
     """Another network: its inputs in order are those of the node, its only output is the node's value; what is inside may be read too."""
 
     op: Literal["network"] = "network"
-    use: NetworkSpec
+    use: Annotated[NetworkSpec, WithJsonSchema({"type": ["string", "object"]})]  # its own schema would go on for ever
     """A preset, a path relative to this file, or the network itself."""
     parameters: dict[str, Any] = Field(default_factory=dict[str, Any])
     """Values of its parameters."""
