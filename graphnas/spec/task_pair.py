@@ -7,8 +7,8 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
+from graphnas import registry  # not its names: one is a field here, and a field's default hides it from the annotations
 from graphnas.errors import suggest
-from graphnas.registry import layouts, task_types, transforms
 from graphnas.schema import Keyed, Named, Number, PositiveNumber, Spec, Text, gathered, problem_at
 from graphnas.spec.document import Document
 from graphnas.spec.search_space import ROLES
@@ -50,13 +50,13 @@ class TaskPairSpec(Document):
     kind: Literal["task_pair"] = "task_pair"
     primary: Text
     """The task whose network is kept; the others are auxiliaries."""
-    sources: dict[Text, Annotated[Spec, Named(layouts, "layout")]] = Field(min_length=1)
+    sources: dict[Text, Annotated[Spec, Named(registry.layouts, "layout")]] = Field(min_length=1)
     """Name -> data set; a source without a task's key has no labels for it."""
     inputs: dict[Text, InputSpec] = Field(min_length=1)
     """Name -> input, by the names of the networks' inputs."""
-    tasks: dict[Text, Annotated[Spec, Named(task_types, "type")]] = Field(min_length=1)
+    tasks: dict[Text, Annotated[Spec, Named(registry.task_types, "type")]] = Field(min_length=1)
     """Name -> task."""
-    transforms: tuple[Annotated[Spec, Keyed(transforms)], ...] = ()
+    transforms: tuple[Annotated[Spec, Keyed(registry.transforms)], ...] = ()
     """Augmentation of the training samples, image and labels together, in this order."""
 
     @field_validator("tasks")
