@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, PrivateAttr, WithJsonSchema
+from pydantic import Field, PrivateAttr
 from torch import nn
 
 from graphnas.compiler.infer import INNER, copies, infer
@@ -13,6 +13,7 @@ from graphnas.compiler.lower import lower
 from graphnas.graph.graph import Graph
 from graphnas.graph.types import ValueType
 from graphnas.ops.base import Operation, TypeRuleError
+from graphnas.ops.rules import Checked
 from graphnas.spec.network import NetworkSpec
 
 
@@ -20,7 +21,7 @@ class Network(Operation):
     """Another network: its inputs in order are those of the node, its only output is the node's value; what is inside may be read too."""
 
     op: Literal["network"] = "network"
-    use: Annotated[NetworkSpec, WithJsonSchema({"type": ["string", "object"]})]  # its own schema would go on for ever
+    use: Annotated[NetworkSpec, Checked(NetworkSpec.model_validate, {"type": ["string", "object"]})]
     """A preset, a path relative to this file, or the network itself."""
     parameters: dict[str, Any] = Field(default_factory=dict[str, Any])
     """Values of its parameters."""

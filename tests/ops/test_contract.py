@@ -83,14 +83,12 @@ def test_gradients_reach_inputs_and_parameters(name: str, fields: dict[str, Any]
 
 @pytest.mark.parametrize(("name", "fields", "types"), ALL)
 def test_the_schema_describes_it(name: str, fields: dict[str, Any], types: list[ValueType]) -> None:
-    if name == "network":
-        return  # its schema is that of a network spec
     schema = operations.get(name).model_json_schema()
     assert schema["description"]
     assert set(fields) <= set(schema["properties"]) or schema.get("additionalProperties") is True
 
 
-@pytest.mark.parametrize("name", [name for name in operations.names() if name != "network"])
+@pytest.mark.parametrize("name", operations.names())
 def test_the_schema_describes_every_field(name: str) -> None:
     properties = operations.get(name).model_json_schema()["properties"]
     assert [field for field, schema in properties.items() if field != "op" and "description" not in schema] == []
