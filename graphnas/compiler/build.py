@@ -67,7 +67,9 @@ def task_branch(spec: SearchSpec, task: str, input_types: Mapping[str, ValueType
     """
     use = spec.network_of(task)
     if use is None:
-        raise SpecError(spec.problem(f"task {task!r} has no network", "networks", fix=f'{task}: {{use: network.yaml}}, or "*": {{use: network.yaml}}'))
+        raise SpecError(
+            spec.problem(f"task {task!r} has no network", "networks", fix=f'{task}: {{use: network.yaml}}, or "*": {{use: network.yaml}}')
+        )
     network = bound(use, task, spec)
     graph = infer(network, {name: input_types[name] for name in network.inputs if name in input_types})
     with torch.random.fork_rng(devices=[]):
@@ -82,7 +84,7 @@ def spec_branch(network: NetworkSpec, graph: Graph, module: nn.Module) -> Branch
     """The branch of a network that was lowered from its spec."""
     return Branch.from_module(
         module,
-        taps={stage: tap for stage, tap in network.taps.items()},
+        taps=network.taps,
         example=example_inputs({node.name: node.type for node in graph.inputs if node.type is not None}),
         spec=network,
         rebuild=lambda: lower(network, graph),

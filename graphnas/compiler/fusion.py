@@ -100,11 +100,7 @@ class Fusion(nn.Module):
             [term] = self.links[0].arriving(sources[0], None, x)
             return term
         share, gates = self._gates()
-        terms = (
-            term
-            for link, source, gate in zip(self.links, sources, gates, strict=True)
-            for term in link.arriving(source, gate, x)
-        )
+        terms = (term for link, source, gate in zip(self.links, sources, gates, strict=True) for term in link.arriving(source, gate, x))
         if self.on == "links":
             arrived = sum(terms, start=torch.zeros_like(x))
             return (x if share is None else share * x) + self._after(arrived)

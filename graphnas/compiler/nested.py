@@ -10,6 +10,7 @@ from torch import nn
 
 from graphnas.compiler.infer import INNER, copies, infer
 from graphnas.compiler.lower import lower
+from graphnas.errors import SpecError
 from graphnas.graph.graph import Graph
 from graphnas.graph.types import ValueType
 from graphnas.ops.base import Operation, TypeRuleError
@@ -66,10 +67,17 @@ class Network(Operation):
         """The network with its parameters bound.
 
         Raises:
-            SpecError: They do not fit.
+            TypeRuleError: The parameters given here do not fit.
+            SpecError: With them, something inside does not.
         """
         if self._bound is None:
-            self._bound = self.use.bind(self.parameters)
+            try:
+                self._bound = self.use.bind(self.parameters)
+            except SpecError as error:
+                if not all(p.path.startswith("parameters") for p in error.problems):
+                    raise
+                message = "; ".join(f"{p.path.removeprefix('parameters.')}: {p.message}" for p in error.problems)
+                raise TypeRuleError(message, field="parameters", fix=error.problems[0].fix) from error
         return self._bound
 
     def _graph(self, inputs: Sequence[ValueType]) -> Graph:

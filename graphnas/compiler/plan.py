@@ -107,7 +107,9 @@ class _Planner:
         ):
             count += 1
             if count > rule.max_links:
-                self._problem(index, "max_links", f"more than {rule.max_links} links", f"narrow where:, or raise max_links: {2 * rule.max_links}")
+                self._problem(
+                    index, "max_links", f"more than {rule.max_links} links", f"narrow where:, or raise max_links: {2 * rule.max_links}"
+                )
                 return
             link = Link(
                 f"{source_task}:{source.name}->{destination_task}:{destination.name}",
@@ -127,7 +129,10 @@ class _Planner:
             known = {*self.branches, "primary", "auxiliary"}
             if rule.source in known and rule.destination in known:
                 self._problem(
-                    index, "direction", f"{rule.direction} yields no link: there is no auxiliary task", "add an auxiliary, or use space: single-task"
+                    index,
+                    "direction",
+                    f"{rule.direction} yields no link: there is no auxiliary task",
+                    "add an auxiliary, or use space: single-task",
                 )
             return False
         return True
@@ -156,7 +161,9 @@ class _Planner:
         made: list[Destination] = []
         for task, branch in self.branches.items():
             for tap in branch.taps:
-                if (incoming := by_tap.get((task, tap.name))) is not None and (combine := self._combine(task, tap.name, incoming)) is not None:
+                if (incoming := by_tap.get((task, tap.name))) is not None and (
+                    combine := self._combine(task, tap.name, incoming)
+                ) is not None:
                     candidates = tuple(c for link, rule in incoming if (c := self._candidates(link, rule)) is not None)
                     made.append(Destination(task, tap.name, tap.type, combine, candidates))
         return tuple(made)
@@ -167,7 +174,12 @@ class _Planner:
         last = max(kinds.values())
         if len(kinds) > 1:
             described = " and ".join(f"{kind} (links[{rule}])" for kind, rule in kinds.items())
-            self._once(last, "combine", f"two combine kinds on one destination, {task}:{tap}: {described}", "let all rules into a tap combine alike")
+            self._once(
+                last,
+                "combine",
+                f"two combine kinds on one destination, {task}:{tap}: {described}",
+                "let all rules into a tap combine alike",
+            )
             return None
         [kind] = kinds
         if kind == "replace" and len(incoming) > 1:
@@ -175,7 +187,12 @@ class _Planner:
             return None
         for link, rule in incoming if kind == "mix" else ():
             if rule.gate.function != "sigmoid" or not 0 < rule.gate.initial < 1:
-                self._once(link.rule, "gate", f"mix has gates of its own, softmax([0, alpha]), got {rule.gate.function}", "function: sigmoid, with an initial between 0 and 1")
+                self._once(
+                    link.rule,
+                    "gate",
+                    f"mix has gates of its own, softmax([0, alpha]), got {rule.gate.function}",
+                    "function: sigmoid, with an initial between 0 and 1",
+                )
                 return None  # fmt: skip
         return kind
 
@@ -207,7 +224,11 @@ class _Planner:
         everything = constraints.dependencies(graphs, links, replaced)
         if (loop := constraints.cycle(everything)) is not None:
             [link, *_] = constraints.links_on(everything, [*loop, loop[0]]) or links
-            raise SpecError(self.space.problem(f"the links form a cycle: {constraints.words([*loop, loop[0]])}", "links", link.rule, fix="narrow where:"))
+            raise SpecError(
+                self.space.problem(
+                    f"the links form a cycle: {constraints.words([*loop, loop[0]])}", "links", link.rule, fix="narrow where:"
+                )
+            )
         proven = [f"acyclic: {everything.number_of_nodes()} values, {len(links)} links"]
         if self.space.constraints.inference == "all":
             return (*proven, "inference keeps all branches (constraints.inference: all)")
@@ -222,7 +243,10 @@ class _Planner:
                 )
             )  # fmt: skip
         removed = len(links) - len(kept)
-        return (*proven, f"asymmetric: with the {removed} links that converge to zero removed, no auxiliary value reaches {self.primary}:prediction")
+        return (
+            *proven,
+            f"asymmetric: with the {removed} links that converge to zero removed, no auxiliary value reaches {self.primary}:prediction",
+        )
 
 
 def _names(operations: Sequence[object]) -> tuple[str, ...]:

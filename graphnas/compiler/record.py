@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import contextlib
 import linecache
-import math
 import operator
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 import torch
@@ -22,6 +21,7 @@ from torch import Tensor, fx, nn
 from torch.overrides import TorchFunctionMode
 
 from graphnas.compiler.meta import set_type
+from graphnas.compiler.numbers import RecordedFlag, RecordedInt, Value, plain
 from graphnas.errors import RecordError
 from graphnas.graph.types import ValueType, type_of_shape
 
@@ -112,22 +112,6 @@ def _patched_calls(call: Callable[..., Any]) -> Iterator[None]:
         nn.Module.__call__ = original
 
 
-@dataclass
-class _Value:
-    """Where a Python object of the run comes from: a node, or a part of one that becomes a node when it is first used."""
-
-    node: fx.Node | None = None
-    make: Callable[[], fx.Node] | None = None
-    version: int = 0
-    keep: Any = field(default=None, repr=False)  # the object itself, so that its id is not given away
-
-    def resolve(self) -> fx.Node:
-        if self.node is None:
-            assert self.make is not None
-            self.node = self.make()
-        return self.node
-
-
 class _Recorder(TorchFunctionMode):
     def __init__(self, module: nn.Module, ancestors: frozenset[str]) -> None:
         super().__init__()
@@ -135,7 +119,7 @@ class _Recorder(TorchFunctionMode):
         self.graph = fx.Graph()
         self.paths = _paths(module)
         self.ancestors = ancestors
-        self.values: dict[int, _Value] = {}
+        self.values: dict[int, Value] = {}
         self.scope: list[str] = [""]
         self.paused = False
         self.calls: list[Call] = []
@@ -154,7 +138,7 @@ class _Recorder(TorchFunctionMode):
         modes = [(submodule, submodule.training) for _, submodule in flagged]
         try:
             for path, submodule in flagged:
-                submodule.training = _Flag(submodule.training, self, path)  # pyright: ignore[reportAttributeAccessIssue]
+                submodule.training = RecordedFlag(submodule.training, self, path)  # pyright: ignore[reportAttributeAccessIssue]
             with _patched_calls(self.call), _patched_autograd_functions(self), torch.no_grad(), self:
                 result = self.module(**arguments)
         finally:
@@ -176,7 +160,7 @@ class _Recorder(TorchFunctionMode):
             nodes = self.as_node(args), self.as_node(kwargs)
             self.paused = True
             try:
-                value = original(module, *_plain(args), **_plain(kwargs))
+                value = original(module, *plain(args), **plain(kwargs))
             finally:
                 self.paused = False
             node = self.graph.call_module(path, *nodes)
@@ -200,7 +184,7 @@ class _Recorder(TorchFunctionMode):
             raise self.refusal(f"{_REGIONS[name]}, which a graph can't hold", "move it into a submodule below the taps' parents")
         if name in _DATA_DEPENDENT:
             raise self.refusal(f"data-dependent Tensor.{name}()" if name != "equal" else "data-dependent torch.equal()")
-        value = func(*_plain(args), **_plain(kwargs))
+        value = func(*plain(args), **plain(kwargs))
         if name in _SIZES:
             return self.sizes(value, lambda: self.function(func, name, args, kwargs))
         if not _holds_tensors(value):
@@ -213,7 +197,7 @@ class _Recorder(TorchFunctionMode):
         if name in ("shape", "ndim"):
             return self.sizes(value, make)
         if isinstance(value, torch.device):
-            self.values[id(value)] = _Value(make=make, keep=value)
+            self.values[id(value)] = Value(make=make, keep=value)
             return value
         return self.remember(value, make()) if isinstance(value, Tensor) else value  # x.T, x.mT, x.real; dtypes are facts
 
@@ -229,7 +213,7 @@ class _Recorder(TorchFunctionMode):
     def keep(self, value: Any, node: fx.Node) -> None:
         if isinstance(value, Tensor):
             set_type(node, _type(value))
-        self.values[id(value)] = _Value(node, version=value._version if isinstance(value, Tensor) else 0, keep=value)
+        self.values[id(value)] = Value(node, version=value._version if isinstance(value, Tensor) else 0, keep=value)
 
     def remember(self, value: Any, node: fx.Node) -> Any:
         """Note that ``node`` makes ``value``; returns what the run goes on with."""
@@ -245,7 +229,7 @@ class _Recorder(TorchFunctionMode):
         if isinstance(value, bool) or value is None:
             return value
         if isinstance(value, int):
-            return _Int(value, lambda: node, self)
+            return RecordedInt(value, lambda: node, self)
         if isinstance(value, (tuple, list)):
             parts = [self.part(part, node, operator.getitem, i) for i, part in enumerate(value)]
             if type(value) in (tuple, list):
@@ -262,11 +246,11 @@ class _Recorder(TorchFunctionMode):
     def part(self, value: Any, node: fx.Node, get: Callable[..., Any], key: Any) -> Any:
         make = lambda: self.graph.call_function(get, (node, key))  # noqa: E731
         if isinstance(value, Tensor):
-            self.values[id(value)] = _Value(make=self.typed(make, value), version=value._version, keep=value)
+            self.values[id(value)] = Value(make=self.typed(make, value), version=value._version, keep=value)
             return value
         if isinstance(value, (tuple, list, Mapping)) and _holds_tensors(value):
             return self.remember(value, make())
-        return _Int(value, make, self) if type(value) is int else value
+        return RecordedInt(value, make, self) if type(value) is int else value
 
     def typed(self, make: Callable[[], fx.Node], value: Tensor) -> Callable[[], fx.Node]:
         def made() -> fx.Node:
@@ -279,17 +263,17 @@ class _Recorder(TorchFunctionMode):
     def sizes(self, value: Any, make: Callable[[], fx.Node]) -> Any:
         """A size or a tuple of them, recorded when it is used."""
         if isinstance(value, tuple):
-            whole = _Value(make=make)
-            ints = [_Int(size, self.item(whole, i), self) for i, size in enumerate(value)]
+            whole = Value(make=make)
+            ints = [RecordedInt(size, self.item(whole, i), self) for i, size in enumerate(value)]
             return torch.Size(ints) if isinstance(value, torch.Size) else tuple(ints)
-        return _Int(value, make, self)
+        return RecordedInt(value, make, self)
 
-    def item(self, whole: _Value, index: int) -> Callable[[], fx.Node]:
+    def item(self, whole: Value, index: int) -> Callable[[], fx.Node]:
         return lambda: self.graph.call_function(operator.getitem, (whole.resolve(), index))
 
     def as_node(self, value: Any) -> Any:
         """An argument of the run as an argument of a node."""
-        if isinstance(value, (_Int, _Flag)):
+        if isinstance(value, (RecordedInt, RecordedFlag)):
             return value.resolve()
         if isinstance(value, Tensor):
             return self.tensor(value)
@@ -315,7 +299,7 @@ class _Recorder(TorchFunctionMode):
             name = self.state.get(id(value)) or self.attribute(value)
             if name is None:
                 raise self.refusal("a tensor made by code that can't be recorded (a scripted function, numpy, another thread)")
-            known = self.values[id(value)] = _Value(self.graph.create_node("get_attr", name, (), {}), keep=value)
+            known = self.values[id(value)] = Value(self.graph.create_node("get_attr", name, (), {}), keep=value)
             known.version = value._version
             set_type(known.resolve(), _type(value))
         return known.resolve()
@@ -374,7 +358,7 @@ def _patched_autograd_functions(recorder: _Recorder) -> Iterator[None]:
         nodes = recorder.as_node(args), recorder.as_node(kwargs)
         recorder.paused = True
         try:
-            value = bound(*_plain(args), **_plain(kwargs))
+            value = bound(*plain(args), **plain(kwargs))
         finally:
             recorder.paused = False
         return recorder.remember(value, recorder.graph.call_function(bound, *nodes))
@@ -384,110 +368,6 @@ def _patched_autograd_functions(recorder: _Recorder) -> Iterator[None]:
         yield
     finally:
         torch.autograd.Function.apply = original
-
-
-class _Flag(int):
-    """An ancestor's ``training``: its value now, and the node that reads it again at run time."""
-
-    def __new__(cls, value: bool, recorder: _Recorder, path: str) -> _Flag:
-        made = super().__new__(cls, bool(value))
-        made.recorder, made.path, made.node = recorder, path, None
-        return made
-
-    recorder: _Recorder
-    path: str
-    node: fx.Node | None
-
-    def resolve(self) -> fx.Node:
-        if self.node is None:
-            target = f"{self.path}.training" if self.path else "training"
-            self.node = self.recorder.graph.create_node("get_attr", target, (), {})
-        return self.node
-
-    def __repr__(self) -> str:
-        return repr(bool(self))
-
-
-class _Int(int):
-    """A size of the run that records the arithmetic done with it; becomes nodes only where a node reads it."""
-
-    def __new__(cls, value: int, make: Callable[[], fx.Node], recorder: _Recorder) -> _Int:
-        made = super().__new__(cls, value)
-        made.value, made.recorder = _Value(make=make), recorder
-        return made
-
-    value: _Value
-    recorder: _Recorder
-
-    def resolve(self) -> fx.Node:
-        return self.value.resolve()
-
-    def __reduce__(self) -> Any:
-        return int, (int(self),)
-
-
-class _Float(float):
-    """As ``_Int``, for the quotients of sizes."""
-
-    value: _Value
-    recorder: _Recorder
-
-    def __new__(cls, value: float, make: Callable[[], fx.Node], recorder: _Recorder) -> _Float:
-        made = super().__new__(cls, value)
-        made.value, made.recorder = _Value(make=make), recorder
-        return made
-
-    def resolve(self) -> fx.Node:
-        return self.value.resolve()
-
-
-def _arithmetic(name: str, function: Callable[..., Any], plain: Callable[..., Any]) -> Callable[..., Any]:
-    reverse = name.startswith("__r") and name not in ("__round__", "__rshift__")
-
-    def method(self: _Int | _Float, *others: Any) -> Any:
-        result = plain(self, *others)
-        if result is NotImplemented or not isinstance(result, (int, float)):
-            return result
-        operands = (*reversed(others), self) if reverse else (self, *others)
-        recorder = self.recorder
-        make = lambda: recorder.graph.call_function(function, tuple(recorder.as_node(o) for o in operands))  # noqa: E731
-        return (_Int if isinstance(result, int) else _Float)(result, make, recorder)
-
-    return method
-
-
-for _name, _function in {
-    "add": operator.add, "sub": operator.sub, "mul": operator.mul, "floordiv": operator.floordiv, "truediv": operator.truediv,
-    "mod": operator.mod, "pow": operator.pow, "rshift": operator.rshift, "lshift": operator.lshift,
-}.items():  # fmt: skip
-    for _kind, _base in ((_Int, int), (_Float, float)):
-        for _method in (f"__{_name}__", f"__r{_name}__"):
-            if hasattr(_base, _method):
-                setattr(_kind, _method, _arithmetic(_method, _function, getattr(_base, _method)))
-for _method, _function in {
-    "__neg__": operator.neg, "__abs__": abs, "__round__": round, "__ceil__": math.ceil, "__floor__": math.floor, "__trunc__": math.trunc,
-}.items():  # fmt: skip
-    for _kind, _base in ((_Int, int), (_Float, float)):
-        setattr(_kind, _method, _arithmetic(_method, _function, getattr(_base, _method)))
-
-
-def _plain(value: Any) -> Any:
-    """The argument without recorded sizes and flags."""
-    if isinstance(value, _Flag):
-        return bool(value)
-    if isinstance(value, _Int):
-        return int(value)
-    if isinstance(value, _Float):
-        return float(value)
-    if isinstance(value, slice):
-        return slice(_plain(value.start), _plain(value.stop), _plain(value.step))
-    if type(value) in (tuple, list):
-        return type(value)([_plain(part) for part in value])
-    if isinstance(value, torch.Size):
-        return torch.Size([int(size) for size in value])
-    if type(value) is dict:
-        return {key: _plain(part) for key, part in value.items()}
-    return value
 
 
 def _type(value: Tensor) -> ValueType:

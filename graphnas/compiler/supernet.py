@@ -77,7 +77,7 @@ class Supernet(fx.GraphModule):
 
     def gates(self) -> dict[str, Tensor]:
         """Link id -> (K,) gates, differentiable."""
-        return {id: gate for fusion in self.fusions.values() for id, gate in fusion.gates().items()}
+        return {link: gate for fusion in self.fusions.values() for link, gate in fusion.gates().items()}
 
     def contributions(self) -> dict[str, Tensor]:
         """Link id -> (K,) products of gate and the gain of the operation's weight: the size of what arrives relative to what was sent."""

@@ -68,7 +68,9 @@ def _matched(module: nn.Module, tap: TapSpec, calls: Mapping[str, int], order: M
             raise RecordError(f"{pattern!r} matches only modules that are never called: {matching[0]}", fix=_children(matching[0], calls))
         for name in called:
             if calls[name] > 1:
-                raise RecordError(f"{name!r} is called {calls[name]} times, so the tap is ambiguous", fix="tap a submodule that is called once")
+                raise RecordError(
+                    f"{name!r} is called {calls[name]} times, so the tap is ambiguous", fix="tap a submodule that is called once"
+                )
         found.update(dict.fromkeys(called))
     return sorted(found, key=lambda name: order[name])
 
@@ -92,7 +94,9 @@ def _split(stage: str, tap: TapSpec, names: list[str]) -> dict[str, list[str]]:
     if tap.split is None:
         return {stage: names}
     if sum(tap.split) != len(names):
-        raise RecordError(f"split {list(tap.split)} is for {sum(tap.split)} taps, {len(names)} match", fix=f"numbers that add up to {len(names)}")
+        raise RecordError(
+            f"split {list(tap.split)} is for {sum(tap.split)} taps, {len(names)} match", fix=f"numbers that add up to {len(names)}"
+        )
     parts: dict[str, list[str]] = {}
     first = 0
     for number, size in enumerate(tap.split, 1):
@@ -107,7 +111,14 @@ def _disorder(requests: Sequence[TapRequest], order: Mapping[str, int]) -> list[
     stage_of: dict[str, str] = {}
     for request in requests:
         if (other := stage_of.setdefault(request.name, request.stage)) != request.stage:
-            problems.append(Problem(f"{request.name!r} is in stage {other} and in stage {request.stage}", request.where, f"taps.{request.stage}", "name it once"))
+            problems.append(
+                Problem(
+                    f"{request.name!r} is in stage {other} and in stage {request.stage}",
+                    request.where,
+                    f"taps.{request.stage}",
+                    "name it once",
+                )
+            )
     runs: list[str] = []
     for request in sorted(requests, key=lambda request: order[request.name]):
         if not runs or runs[-1] != request.stage:
@@ -115,7 +126,9 @@ def _disorder(requests: Sequence[TapRequest], order: Mapping[str, int]) -> list[
     for stage, count in Counter(runs).items():
         if count > 1 and not problems:
             where = next(request.where for request in requests if request.stage == stage)
-            problems.append(Problem(f"the taps of stage {stage} are not consecutive: other stages' taps run between them", where, f"taps.{stage}"))
+            problems.append(
+                Problem(f"the taps of stage {stage} are not consecutive: other stages' taps run between them", where, f"taps.{stage}")
+            )
     return problems
 
 
@@ -129,7 +142,9 @@ def tap_type(node: fx.Node, request: TapRequest) -> ValueType:
     if isinstance(found, Image) and request.layout == "nhwc":
         return Image(found.width, found.channels, found.height)
     if found is None or isinstance(found, Other):
-        raise RecordError(f"tap {request.name!r} is {found}, which no link can read", where=request.where, fix="tap an image, tokens or a vector")
+        raise RecordError(
+            f"tap {request.name!r} is {found}, which no link can read", where=request.where, fix="tap an image, tokens or a vector"
+        )
     return found
 
 
@@ -139,5 +154,3 @@ def with_prefix(value: ValueType, prefix: int) -> ValueType:
         return value
     side = round(max(value.length - prefix, 0) ** 0.5)
     return Tokens(value.length, value.width, prefix, (side, side) if side * side == value.length - prefix else None)
-
-

@@ -32,8 +32,7 @@ def view_of(gm: fx.GraphModule, outputs: Mapping[str, fx.Node], *, replace: Mapp
         if node.op == "placeholder" or node in needed:
             env[node] = graph.node_copy(node, read)
     graph.output({name: read(node) for name, node in outputs.items()})
-    view = fx.GraphModule(gm, graph, class_name="View")
-    return view
+    return fx.GraphModule(gm, graph, class_name="View")
 
 
 def _needed(graph: fx.Graph, outputs: Any, replace: Mapping[fx.Node, fx.Node]) -> set[fx.Node]:
@@ -47,7 +46,7 @@ def _needed(graph: fx.Graph, outputs: Any, replace: Mapping[fx.Node, fx.Node]) -
     tasks = {origin.task for node in needed if (origin := origin_of(node)) is not None and origin.task is not None}
     for node in graph.nodes:  # unread, but of a branch that takes part: kept if what it reads is there
         origin = origin_of(node)
-        if node not in needed and not node.users and origin is not None and origin.kind == "branch" and origin.task in tasks:
-            if all(replace.get(other, other) in needed for other in node.all_input_nodes):
-                needed.add(node)
+        unread = node not in needed and not node.users and origin is not None and origin.kind == "branch" and origin.task in tasks
+        if unread and all(replace.get(other, other) in needed for other in node.all_input_nodes):
+            needed.add(node)
     return needed

@@ -17,6 +17,7 @@ from graphnas.compiler.branch import Branch
 from graphnas.compiler.fusion import Fusion, reads_destination
 from graphnas.compiler.meta import Origin, set_origin, set_type, type_of
 from graphnas.compiler.passes.remove_unread import remove_unread
+from graphnas.compiler.plain import spec_line
 from graphnas.compiler.plan import Destination, Plan, make_plan
 from graphnas.compiler.supernet import Supernet, joint_key
 from graphnas.errors import SpecError
@@ -106,7 +107,8 @@ class _Weaver:
         self.inputs()
         pointers = [_Pointer(task, branch) for task, branch in self.branches.items()]
         while waiting := [pointer for pointer in pointers if pointer.fusing is not None or pointer.next < len(pointer.nodes)]:
-            if not any([self.advance(pointer) for pointer in waiting]):
+            moved = [self.advance(pointer) for pointer in waiting]  # every one of them
+            if not any(moved):
                 stuck = ", ".join(f"{p.task}:{p.fusing.tap}" for p in waiting if p.fusing is not None)
                 raise SpecError(f"the links form a cycle: {stuck} wait for each other")
         self.graph.output({task: self.env[task, branch.prediction] for task, branch in self.branches.items()})
@@ -147,7 +149,7 @@ class _Weaver:
         made = self.graph.node_copy(node, lambda other: self.env[task, other])
         if node.op in ("call_module", "get_attr"):
             made.target = f"branches.{task}.{node.target}"
-        set_origin(made, Origin("branch", task, tap, recorded=node.name))
+        set_origin(made, Origin("branch", task, tap, spec_line(self.branches[task].spec, node), node.name))
         self.env[task, node] = made
 
     def tapped(self, task: str, tap: str, node: fx.Node) -> Destination | None:

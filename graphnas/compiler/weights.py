@@ -60,11 +60,16 @@ def load_weights(module: nn.Module, weights: Mapping[str, Tensor], *, source: st
     if unknown := [name for name in weights if name not in own]:
         lines.append(f"{len(unknown)} unknown: {_listed(unknown)}")
     if shapes := [
-        f"{name} {list(value.shape)} for {list(own[name].shape)}" for name, value in weights.items() if name in own and value.shape != own[name].shape
+        f"{name} {list(value.shape)} for {list(own[name].shape)}"
+        for name, value in weights.items()
+        if name in own and value.shape != own[name].shape
     ]:
         lines.append(f"{len(shapes)} of another shape: {_listed(shapes)}")
     if lines:
-        raise ArtifactError(f"{source} does not fit {type(module).__name__}: {'; '.join(lines)}", fix="weights of the same network; or allow_missing: [GLOB]")
+        raise ArtifactError(
+            f"{source} does not fit {type(module).__name__}: {'; '.join(lines)}",
+            fix="weights of the same network; or allow_missing: [GLOB]",
+        )
     module.load_state_dict(dict(weights), strict=not allowed)
     return allowed
 

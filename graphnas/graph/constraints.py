@@ -6,6 +6,7 @@ inputs, which branches share, are left out: they carry no auxiliary.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Mapping, Sequence
 
 import networkx as nx
@@ -75,7 +76,7 @@ def path_into(graph: nx.DiGraph[Vertex], primary: str) -> list[Vertex] | None:
 
 def links_on(graph: nx.DiGraph[Vertex], path: Sequence[Vertex]) -> list[Link]:
     """The links that a path goes along."""
-    found = (graph.edges[edge].get("link") for edge in zip(path, path[1:], strict=False))
+    found = (graph.edges[edge].get("link") for edge in itertools.pairwise(path))
     return [link for link in found if link is not None]
 
 

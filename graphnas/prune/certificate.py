@@ -12,9 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from graphnas.compiler.branch import Branch, leaves, shape_of
+from graphnas.compiler.branch import Branch
 from graphnas.compiler.macs import count_macs
 from graphnas.compiler.supernet import Supernet
+from graphnas.compiler.verify import leaves, shape_of
 
 
 @dataclass(frozen=True)
@@ -169,7 +170,7 @@ def _supernet_difference(net: Supernet, module: nn.Module, example: Mapping[str,
 
 def _largest_contribution(net: Supernet, cut: Collection[str]) -> float:
     with torch.no_grad():
-        return max((float(value.abs().sum()) for id, value in net.contributions().items() if id in cut), default=0.0)
+        return max((float(value.abs().sum()) for link, value in net.contributions().items() if link in cut), default=0.0)
 
 
 def _count(module: nn.Module) -> int:

@@ -40,7 +40,7 @@ class CutLinks(Rule):
         holder: nn.Module = gm
         for part in path:
             holder = holder.get_submodule(part)
-        holder.add_module(name, fusion.keeping([id for id, _ in kept]))
+        holder.add_module(name, fusion.keeping([link for link, _ in kept]))
         node.args = (own, *(source for _, source in kept))
 
 

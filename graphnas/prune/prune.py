@@ -88,9 +88,9 @@ def unconverged(net: Supernet) -> list[Problem]:
         if rule.converges_to != "zero":
             continue
         sizes = {link.id: float(contributions[link.id].abs().sum()) for link in net.links if link.rule == index}
-        over = {id: size for id, size in sizes.items() if not size <= rule.tolerance}
+        over = {link: size for link, size in sizes.items() if not size <= rule.tolerance}
         if over:
-            worst = max(over, key=lambda id: over[id])
+            worst = max(over, key=over.__getitem__)
             problems.append(
                 net.space.problem(
                     f"{len(over)} of {len(sizes)} links have not converged to zero: {worst} still contributes {over[worst]:.2g},"

@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from graphnas.compiler import Branch, build, copied
-from graphnas.compiler.branch import leaves
+from graphnas.compiler.verify import leaves
 from graphnas.data import Data, open_data
 from graphnas.data.dataset import Split
 from graphnas.errors import DataError, GraphNASError, Where, suggest

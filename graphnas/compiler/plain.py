@@ -1,0 +1,59 @@
+"""A recorded FX graph as the plain data of ``graphnas.graph``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import fx, nn
+
+from graphnas.compiler.meta import type_of
+from graphnas.errors import Where
+from graphnas.graph.graph import Graph, Node, Tap
+from graphnas.spec.network import NetworkSpec
+
+
+def names_of(graph: fx.Graph) -> dict[fx.Node, str]:
+    """A name of each node in the typed graph: the submodule's path if it is called once, else the FX name."""
+    calls: dict[str, int] = {}
+    for node in graph.nodes:
+        if node.op == "call_module":
+            calls[str(node.target)] = calls.get(str(node.target), 0) + 1
+    return {
+        node: str(node.target)
+        if node.op == "placeholder" or (node.op == "call_module" and calls[str(node.target)] == 1)
+        else f"%{node.name}"
+        for node in graph.nodes
+        if node.op != "output"
+    }
+
+
+def typed_graph(
+    module: nn.Module, graph: fx.Graph, names: Mapping[fx.Node, str], taps: tuple[Tap, ...], prediction: fx.Node, spec: NetworkSpec | None
+) -> Graph:
+    counted: set[int] = set()
+    nodes: list[Node] = []
+    for node in graph.nodes:
+        if node.op == "output":
+            continue
+        parameters, op = 0, "input" if node.op == "placeholder" else str(getattr(node.target, "__name__", node.target))
+        if node.op == "call_module":
+            submodule = module.get_submodule(str(node.target))
+            op = type(submodule).__name__
+            parameters = sum(p.numel() for p in submodule.parameters() if id(p) not in counted and not counted.add(id(p)))
+        elif node.op == "get_attr":
+            op = "parameter"
+        reads = tuple(dict.fromkeys(names[i] for i in node.all_input_nodes))
+        nodes.append(Node(names[node], op, reads, type_of(node), parameters, where=spec_line(spec, node)))
+    return Graph(tuple(nodes), {"prediction": names[prediction]}, taps)
+
+
+def spec_line(spec: NetworkSpec | None, node: fx.Node) -> Where | None:
+    """The line of the spec that a recorded node comes from: of the node, or input, that its module belongs to."""
+    if spec is None or not isinstance(node.target, str):
+        return None
+    if node.op == "placeholder":
+        return spec.where("inputs", node.target)
+    name = node.target
+    while name and name not in spec.nodes:
+        name = name.rpartition(".")[0]
+    return spec.where("nodes", name) if name else None

@@ -1,0 +1,157 @@
+"""Is a recording right? It is compared with the module itself, bit for bit, and the module is left as it was."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from graphnas.errors import RecordError
+
+
+def batch_of(arguments: Mapping[str, Tensor]) -> int:
+    return next(iter(arguments.values())).shape[0]
+
+
+def larger(arguments: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same inputs with one more sample."""
+    return {name: torch.cat([value, value[:1]]) for name, value in arguments.items()}
+
+
+def _resized(arguments: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
+    """One sample of the same images, 32 pixels larger each way; ``None`` where no input is an image."""
+    if not any(value.dim() == 4 for value in arguments.values()):
+        return None
+    return {
+        name: torch.nn.functional.pad(value[:1], (0, 32, 0, 32)) if value.dim() == 4 else value[:1] for name, value in arguments.items()
+    }
+
+
+@contextlib.contextmanager
+def untouched(module: nn.Module) -> Iterator[None]:
+    """Leave buffers, modes, and the random state as they were."""
+    modes = [(submodule, submodule.training) for submodule in module.modules()]
+    buffers = [
+        (submodule, name, buffer, buffer.detach().clone())
+        for submodule in module.modules()
+        for name, buffer in submodule._buffers.items()
+        if buffer is not None
+    ]
+    try:
+        with torch.random.fork_rng(devices=_devices(module)):
+            yield
+    finally:
+        for submodule, mode in modes:
+            submodule.training = mode
+        with torch.no_grad():
+            for submodule, name, buffer, value in buffers:
+                submodule._buffers[name] = buffer
+                if not torch.equal(buffer, value):
+                    buffer.copy_(value)
+
+
+def _devices(module: nn.Module) -> list[int]:
+    return sorted({p.device.index for p in module.parameters() if p.device.type == "cuda" and p.device.index is not None})
+
+
+def shape_of(graph: fx.Graph) -> list[Any]:
+    """What a graph computes, apart from names: each node's operation, target and arguments, nodes by position."""
+    order = {node: i for i, node in enumerate(graph.nodes)}
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, fx.Node):
+            return ("node", order[value])
+        if isinstance(value, (tuple, list)):
+            return type(value).__name__, [plain(part) for part in value]
+        if isinstance(value, Mapping):
+            return {key: plain(part) for key, part in value.items()}
+        return ("slice", plain(value.start), plain(value.stop), plain(value.step)) if isinstance(value, slice) else value
+
+    return [
+        (node.op, node.target if node.op != "output" else "", plain(tuple(node.args)), plain(dict(node.kwargs))) for node in graph.nodes
+    ]
+
+
+def require_same(module: nn.Module, evaluated: fx.Graph, trained: fx.Graph) -> None:
+    first, second = shape_of(evaluated), shape_of(trained)
+    for one, other in zip(first, second, strict=False):
+        if one != other:
+            raise RecordError(
+                f"{type(module).__name__} takes another way in train mode than in eval mode: {_words(one)} against {_words(other)}",
+                fix="move the difference into a submodule that has no taps inside",
+            )
+    if len(first) != len(second):
+        longer = max(first, second, key=len)
+        raise RecordError(
+            f"{type(module).__name__} takes another way in train mode than in eval mode: only one has {_words(longer[min(len(first), len(second))])}",
+            fix="move the difference into a submodule that has no taps inside",
+        )
+
+
+def _words(entry: Any) -> str:
+    return f"{entry[0]} {getattr(entry[1], '__name__', entry[1])}"
+
+
+def verify(module: nn.Module, graph: fx.Graph, arguments: Mapping[str, Tensor]) -> bool:
+    """Compare the recording with the module: eval with one more sample, train with one seed. Returns whether other sizes go wrong."""
+    replayed = fx.GraphModule(module, graph)
+    for training in (False, True):
+        given = larger(arguments)
+        with untouched(module):
+            module.train(training)
+            replayed.train(training)
+            expected = _run(module, given)
+        if expected is None:  # the module itself can't do this batch size
+            given = dict(arguments)
+            with untouched(module):
+                expected = _run(module.train(training), given)
+        with untouched(module):
+            module.train(training)
+            replayed.train(training)
+            found = _run(replayed, given)
+        if not _equal(expected, found):
+            raise RecordError(
+                f"the recording of {type(module).__name__} differs from the module in {'train' if training else 'eval'} mode"
+                f" with {batch_of(given)} samples: its forward depends on something that a graph can't hold",
+                fix="choose taps nearer to the top of the module",
+            )
+    other = _resized(arguments)
+    if other is None:
+        return True
+    with untouched(module):
+        module.eval()
+        replayed.eval()
+        expected = _run(module, other)
+        return expected is None or not _equal(expected, _run(replayed, other))
+
+
+def _run(module: nn.Module, arguments: Mapping[str, Tensor]) -> Any:
+    """The result of one run with a fixed seed; ``None`` where it fails."""
+    torch.manual_seed(0)
+    try:
+        with torch.no_grad():
+            return module(**arguments)
+    except (RuntimeError, ValueError, AssertionError, IndexError, TypeError):
+        return None
+
+
+def _equal(first: Any, second: Any) -> bool:
+    one, other = leaves(first), leaves(second)
+    return len(one) == len(other) and all(
+        torch.equal(a, b) or (a.shape == b.shape and torch.allclose(a, b, rtol=0, atol=0, equal_nan=True))
+        for a, b in zip(one, other, strict=True)
+    )
+
+
+def leaves(value: Any) -> list[Tensor]:
+    """The tensors in what a module returned."""
+    if isinstance(value, Mapping):
+        value = list(value.values())  # also the outputs of Hugging Face models
+    elif hasattr(value, "__dataclass_fields__"):
+        value = [getattr(value, name) for name in value.__dataclass_fields__]
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [leaf for part in value for leaf in leaves(part)]
+    return [value] if isinstance(value, Tensor) else []
