@@ -1,6 +1,6 @@
 """Whole runs in a folder: baseline, search, prune, test, save; and going on with them."""
 
-from graphnas.runs.compiling import compile  # noqa: A004  # the name that the public API has
+from graphnas.runs.compiling import compile  # the name that the public API has
 from graphnas.runs.evaluate import evaluate
 from graphnas.runs.result import SearchResult
 from graphnas.runs.search import prune_run, search

@@ -132,7 +132,8 @@ class Loop:
             while self._state.step < self._phase.budget.steps:
                 self._epoch(started)
             self._state.total_seconds = time.monotonic() - started
-            self._save(self._around.finished / self._phase.name)
+            for stem in (self._around.stem, self._around.finished / self._phase.name):
+                self._save(stem)
         if self._best:
             self._phase.learner.network.load_state_dict(self._best)
         return trained
