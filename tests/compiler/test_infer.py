@@ -331,6 +331,17 @@ def test_an_error_inside_a_nested_network_points_into_its_file(tmp_path: Path) -
     )
 
 
+def test_wrong_parameters_of_a_nested_network_are_pointed_at_where_they_are_given(tmp_path: Path) -> None:
+    text = """
+        kind: network
+        inputs: {image: "image[3, H, W]"}
+        nodes:
+          body: {op: network, use: small-resnet-fpn, parameters: {out_channels: 0}}
+        outputs: body
+        """
+    assert message(tmp_path, text) == "net.yaml:4:58: nodes.body.parameters: out_channels: must be 1 or more, got 0"
+
+
 def test_a_thousand_nodes_in_a_moment() -> None:
     nodes: dict[str, Any] = {"n0": {"op": "conv2d", "out_channels": 4, "inputs": "image"}}
     for i in range(1, 1000):

@@ -92,3 +92,18 @@ def test_the_schema_describes_it(name: str, fields: dict[str, Any], types: list[
 def test_the_schema_describes_every_field(name: str) -> None:
     properties = operations.get(name).model_json_schema()["properties"]
     assert [field for field, schema in properties.items() if field != "op" and "description" not in schema] == []
+
+
+@pytest.mark.parametrize(("name", "fields", "types"), ALL)
+def test_one_seed_one_module(name: str, fields: dict[str, Any], types: list[ValueType]) -> None:
+    operation = build(name, fields)
+    torch.manual_seed(3)
+    first = operation.build(types).state_dict()
+    torch.manual_seed(3)
+    before = torch.get_rng_state()
+    costs = operation.parameter_count(types), operation.macs(types)
+    assert costs[0] >= 0
+    assert torch.equal(torch.get_rng_state(), before)
+    second = operation.build(types).state_dict()
+    assert list(first) == list(second)
+    assert all(torch.equal(first[key], second[key]) for key in first)
