@@ -35,6 +35,7 @@ class Branch:
         changed: Names of the taps whose value the network itself later changes in place.
         fixed_size: Whether the recording is only right at the example's sizes (apart from the batch).
         graph: The same as plain data.
+        requested: Stage -> the taps as they were asked for.
         spec: The network spec that it was built from, if it was.
         output: Which of the module's outputs is the prediction, if it returns several.
         rebuild: Makes a fresh network of the same kind, if that is known how.
@@ -49,6 +50,7 @@ class Branch:
     changed: frozenset[str]
     fixed_size: bool
     graph: Graph
+    requested: Mapping[str, TapSpec]
     spec: NetworkSpec | None = None
     output: str | int | None = None
     rebuild: Callable[[], nn.Module] | None = None
@@ -78,10 +80,11 @@ class Branch:
             RecordError: A tap that is not there, or a forward that a graph can't hold; names the line and why.
         """
         arguments = _arguments(module, example)
+        wanted = {stage: TapSpec.model_validate(tap) for stage, tap in taps.items()}
         with untouched(module):
             module.eval()
             log = run_log(module, arguments)
-            requests = resolve_taps(module, {stage: TapSpec.model_validate(tap) for stage, tap in taps.items()}, log, spec)
+            requests = resolve_taps(module, wanted, log, spec)
             ancestors = frozenset(_ancestors(request.name for request in requests))
             recording = record(module, arguments, ancestors=ancestors)
         with untouched(module):
@@ -92,16 +95,13 @@ class Branch:
         tap_nodes = {request.name: _tap_node(recording, request, log) for request in requests}
         _require_distinct(tap_nodes, requests)
         names = names_of(recording.graph)
-        found = tuple(
-            Tap(request.stage, request.index, request.name, names[tap_nodes[request.name]], tap_type(tap_nodes[request.name], request), request.where)
-            for request in requests
-        )  # fmt: skip
+        found = tuple(_tap(request, tap_nodes[request.name], names) for request in requests)
         recorded = recording.graph
         prediction = prediction_node(recorded, output, module)
         return Branch(
             module, recorded, arguments, prediction, found, tap_nodes,
             (recording.changed | trained.changed) & tap_nodes.keys(), fixed_size,
-            typed_graph(module, recorded, names, found, prediction, spec), spec, output, rebuild,
+            typed_graph(module, recorded, names, found, prediction, spec), wanted, spec, output, rebuild,
         )  # fmt: skip
 
     @property
@@ -172,6 +172,11 @@ def _tap_node(recording: Recording, request: TapRequest, log: Sequence[Call]) ->
             fix=f"name one of its parts: {{match: {request.name}, output: KEY}} with KEY {parts}" if parts else "tap a submodule that returns a tensor",
         )  # fmt: skip
     return node
+
+
+def _tap(request: TapRequest, node: fx.Node, names: Mapping[fx.Node, str]) -> Tap:
+    found, channels_last = tap_type(node, request), request.layout == "nhwc"
+    return Tap(request.stage, request.index, request.name, names[node], found, request.where, channels_last)
 
 
 def _require_distinct(tap_nodes: Mapping[str, fx.Node], requests: Sequence[TapRequest]) -> None:

@@ -102,11 +102,13 @@ def bound(use: NetworkUse, task: str, spec: SearchSpec) -> NetworkSpec:
 
 def copied(branch: Branch) -> Branch:
     """The same branch on a copy of its module."""
-    taps: dict[str, Any] = {}
-    for tap in branch.taps:
-        taps.setdefault(tap.stage, {"match": []})["match"].append(tap.name)
     return Branch.from_module(
-        copy.deepcopy(branch.module), taps=taps, example=branch.example, output=branch.output, spec=branch.spec, rebuild=branch.rebuild
+        copy.deepcopy(branch.module),
+        taps=branch.requested,
+        example=branch.example,
+        output=branch.output,
+        spec=branch.spec,
+        rebuild=branch.rebuild,
     )
 
 

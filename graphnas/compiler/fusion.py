@@ -39,12 +39,14 @@ class Candidates:
         modules: Operation name -> module; ``None`` for one that carries nothing.
         gate: The gate function of its rule.
         source: The type of the value sent.
+        channels_last: Whether it is an image that comes as (N, H, W, C).
     """
 
     link: Link
     modules: Mapping[str, LinkModule | None]
     gate: GateFunction
     source: ValueType
+    channels_last: bool = False
 
 
 class FusedLink(nn.Module):
@@ -56,6 +58,7 @@ class FusedLink(nn.Module):
     def __init__(self, candidates: Candidates, alpha: Tensor | None) -> None:
         super().__init__()
         self.id = candidates.link.id
+        self.channels_last = candidates.channels_last
         self.names = tuple(candidates.modules)
         self.gate = candidates.gate
         for name, module in candidates.modules.items():
@@ -69,7 +72,9 @@ class FusedLink(nn.Module):
         return {name: module for name, module in self._modules.items() if isinstance(module, LinkModule)}
 
     def arriving(self, source: Tensor, gates: Tensor | None, destination: Tensor) -> Iterator[Tensor]:
-        """The terms that this link adds."""
+        """The terms that this link adds, images with channels first."""
+        if self.channels_last:
+            source = source.movedim(-1, 1)
         for k, name in enumerate(self.names):
             if (module := self._modules.get(name)) is not None:
                 gate = 1.0 if gates is None else gates if len(self.names) == 1 else gates[k]
@@ -85,9 +90,12 @@ class FusedLink(nn.Module):
 class Fusion(nn.Module):
     """The fusion of one destination tap."""
 
-    def __init__(self, combine: Combine, spec: FusionSpec, incoming: Sequence[Candidates], destination: ValueType) -> None:
+    def __init__(
+        self, combine: Combine, spec: FusionSpec, incoming: Sequence[Candidates], destination: ValueType, *, channels_last: bool = False
+    ) -> None:
         super().__init__()
         self.combine: Combine = combine
+        self.channels_last = channels_last
         self.on = spec.on
         self.links = nn.ModuleList(FusedLink(candidates, _initial(combine, candidates, len(incoming))) for candidates in incoming)
         self.norm = _norm(spec, destination)
@@ -96,6 +104,11 @@ class Fusion(nn.Module):
 
     def forward(self, x: Tensor, *sources: Tensor) -> Tensor:
         """Fuse the destination's own value with the sources', in the order of ``links``."""
+        if self.channels_last:
+            return self._fused(x.movedim(-1, 1), sources).movedim(1, -1)
+        return self._fused(x, sources)
+
+    def _fused(self, x: Tensor, sources: Sequence[Tensor]) -> Tensor:
         if self.combine == "replace":
             [term] = self.links[0].arriving(sources[0], None, x)
             return term

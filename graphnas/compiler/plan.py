@@ -27,6 +27,7 @@ class Destination:
     type: ValueType
     combine: Combine
     incoming: tuple[Candidates, ...]
+    channels_last: bool = False
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,7 @@ class _Planner:
         self.branches, self.primary, self.space = branches, primary, space
         self.found: dict[str, tuple[Link, LinkRule]] = {}
         self.types = {(task, tap.name): tap.type for task, branch in branches.items() for tap in branch.taps}
+        self.channels_last = {(task, tap.name) for task, branch in branches.items() for tap in branch.taps if tap.channels_last}
         self.problems: list[Problem] = []
 
     def raise_problems(self) -> None:
@@ -165,7 +167,7 @@ class _Planner:
                     combine := self._combine(task, tap.name, incoming)
                 ) is not None:
                     candidates = tuple(c for link, rule in incoming if (c := self._candidates(link, rule)) is not None)
-                    made.append(Destination(task, tap.name, tap.type, combine, candidates))
+                    made.append(Destination(task, tap.name, tap.type, combine, candidates, tap.channels_last))
         return tuple(made)
 
     def _combine(self, task: str, tap: str, incoming: Sequence[tuple[Link, LinkRule]]) -> Combine | None:
@@ -213,7 +215,7 @@ class _Planner:
             except TypeRuleError as error:
                 self._once(link.rule, "operations", f"{link.id}: {error}", error.fix or "link taps whose shapes can be adapted")
                 return None
-        return Candidates(link, modules, rule.gate, source)
+        return Candidates(link, modules, rule.gate, source, (link.source.task, link.source.tap) in self.channels_last)
 
     # -- proofs
 

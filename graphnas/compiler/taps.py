@@ -12,7 +12,7 @@ from graphnas.compiler.meta import type_of
 from graphnas.compiler.record import Call
 from graphnas.errors import Problem, RecordError, Where, suggest
 from graphnas.graph import globs
-from graphnas.graph.types import Image, Other, Tokens, ValueType
+from graphnas.graph.types import Image, Other, ValueType
 from graphnas.spec.network import NetworkSpec, TapSpec
 
 
@@ -146,11 +146,3 @@ def tap_type(node: fx.Node, request: TapRequest) -> ValueType:
             f"tap {request.name!r} is {found}, which no link can read", where=request.where, fix="tap an image, tokens or a vector"
         )
     return found
-
-
-def with_prefix(value: ValueType, prefix: int) -> ValueType:
-    """Tokens with so many class or register tokens in front, the rest taken for a square of patches."""
-    if not isinstance(value, Tokens):
-        return value
-    side = round(max(value.length - prefix, 0) ** 0.5)
-    return Tokens(value.length, value.width, prefix, (side, side) if side * side == value.length - prefix else None)

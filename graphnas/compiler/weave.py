@@ -57,7 +57,7 @@ def _weave(branches: Mapping[str, Branch], primary: str, space: SearchSpaceSpec)
     modules.joints = nn.ModuleDict({task: nn.ModuleDict() for task in branches})
     for destination in plan.destinations:
         spec = space.fusion_of(destination.task, primary)
-        fusion = Fusion(destination.combine, spec, destination.incoming, destination.type)
+        fusion = Fusion(destination.combine, spec, destination.incoming, destination.type, channels_last=destination.channels_last)
         modules.joints[destination.task].add_module(joint_key(destination.tap), fusion)
     weaver = _Weaver(branches, plan)
     graph = weaver.run()
@@ -176,7 +176,8 @@ class _Weaver:
             sources.append(sent)
         node = self.branches[task].tap_nodes[tap]
         own = self.env[task, node]
-        first = own if reads_destination(destination.combine, destination.incoming[0].source, destination.type) else sources[0]
+        needed = reads_destination(destination.combine, destination.incoming[0].source, destination.type) or destination.channels_last
+        first = own if needed else sources[0]
         fused = self.graph.call_module(f"joints.{task}.{joint_key(tap)}", (first, *sources))
         set_origin(fused, Origin("fusion", task, tap, destination.incoming[0].link.where, node.name))
         set_type(fused, type_of(node))

@@ -44,6 +44,7 @@ class Tap:
         node: The graph node that holds it.
         type: The type of the value.
         where: The line that declared it.
+        channels_last: Whether an image comes as (N, H, W, C); its type has the channels first in any case.
     """
 
     stage: str
@@ -52,6 +53,7 @@ class Tap:
     node: str
     type: ValueType
     where: Where | None = None
+    channels_last: bool = False
 
 
 @dataclass(frozen=True)

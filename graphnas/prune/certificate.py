@@ -101,7 +101,7 @@ def certify(net: Supernet, module: fx.GraphModule, fresh: nn.Module | None, cut:
     if names_equal and shapes_equal:
         _spoil(single)
         single.load_state_dict(own, strict=True)
-        again = Branch.from_module(single, taps=_as_taps(branch), example=example, output=branch.output)
+        again = Branch.from_module(single, taps=branch.requested, example=example, output=branch.output)
         operations_equal = shape_of(again.recorded) == shape_of(module.graph)
         difference = _difference(_run(single.eval(), example), _run(module, example))
     certificate = Certificate(
@@ -125,13 +125,6 @@ def weights_sha256(state: Mapping[str, Tensor]) -> str:
 
 def _spec_sha256(data: Any) -> str:
     return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
-
-
-def _as_taps(branch: Branch) -> dict[str, Any]:
-    stages: dict[str, Any] = {}
-    for tap in branch.taps:
-        stages.setdefault(tap.stage, {"match": []})["match"].append(tap.name)
-    return stages
 
 
 def _spoil(module: nn.Module) -> None:
