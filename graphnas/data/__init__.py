@@ -1,1 +1,11 @@
+"""Data: layouts of samples on disk, transforms of images with their labels, splits, and batches that depend on seeds alone."""
 
+from __future__ import annotations
+
+from graphnas.data.base import FileLayout, Layout, Records, Validation
+from graphnas.data.batches import Batch
+from graphnas.data.dataset import Data
+from graphnas.data.opening import open_data
+from graphnas.data.preprocessing import describe_inference
+
+__all__ = ["open_data", "Data", "Batch", "describe_inference", "Layout", "FileLayout", "Records", "Validation"]

@@ -1,0 +1,198 @@
+"""Samples -> batches, in this process or in workers, with the same result.
+
+A plan says what a batch holds; whoever carries it out needs nothing else. So batches do not depend on who makes them, and an epoch can be
+entered anywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from graphnas.data.samples import Item, Sample, Samples
+from graphnas.data.tensors import plain
+from graphnas.errors import DataError, Problem
+
+
+@dataclass(frozen=True)
+class Batch:
+    """N samples.
+
+    Args:
+        inputs: Input -> (N, 3, H, W), normalized.
+        targets: Task -> the targets of the rows that have its label; a task that no row has a label for is left out.
+        rows: Task -> which rows those are, int64, in order.
+        ids: The N samples' names, ``rooms/0012``.
+    """
+
+    inputs: dict[str, Tensor]
+    targets: dict[str, Tensor]
+    rows: dict[str, Tensor]
+    ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a batch holds.
+
+    Args:
+        items: The samples, in order.
+        occurrences: For each, how often the epoch had it before; none for evaluation.
+        epoch: Which epoch; ``None`` for evaluation.
+    """
+
+    items: tuple[Item, ...]
+    occurrences: tuple[int, ...] = ()
+    epoch: int | None = None
+
+
+@dataclass(frozen=True)
+class Normalization:
+    """(x - mean) / std of each channel, of images where 1 is white."""
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+    def apply(self, images: Tensor) -> Tensor:
+        """(N, 3, H, W), bytes or 32-bit numbers where 1 is white -> 32-bit numbers."""
+        white = 255.0 if images.dtype == torch.uint8 else 1.0
+        scale = torch.tensor([1 / (white * std) for std in self.std]).view(3, 1, 1)
+        shift = torch.tensor([-mean / std for mean, std in zip(self.mean, self.std, strict=True)]).view(3, 1, 1)
+        return torch.addcmul(shift, images.float(), scale)
+
+
+class Maker(Dataset[Any]):
+    """Carries plans out. To torch it is a data set whose samples are batches and whose indices are plans."""
+
+    def __init__(self, samples: Samples, normalizations: Mapping[str, Normalization]) -> None:
+        self._samples = samples
+        self._normalizations = dict(normalizations)
+
+    def __getitem__(self, plan: Plan) -> Batch | tuple[Problem, ...]:
+        """The batch, or what is wrong: an error would not come whole through torch's queue."""
+        try:
+            return self.make(plan)
+        except DataError as error:
+            return error.problems
+
+    def make(self, plan: Plan) -> Batch:
+        """The batch.
+
+        Raises:
+            DataError: A sample can't be read, or samples are of different sizes.
+        """
+        samples = self._samples
+        if plan.epoch is None:
+            found = [samples.for_evaluation(item) for item in plan.items]
+        else:
+            epoch = plan.epoch
+            found = [samples.for_training(item, epoch, times) for item, times in zip(plan.items, plan.occurrences, strict=True)]
+        inputs: dict[str, Tensor] = {}
+        for index, (name, normalization) in enumerate(self._normalizations.items()):
+            images = [plain(sample.values[index]) for sample in found]
+            if len({image.dtype for image in images}) > 1:
+                images = [image.float() / 255 if image.dtype == torch.uint8 else image for image in images]
+            inputs[name] = normalization.apply(self._stacked(name, found, images))
+        targets: dict[str, Tensor] = {}
+        rows: dict[str, Tensor] = {}
+        for name, task in samples.tasks.items():
+            labeled = [row for row, sample in enumerate(found) if name in sample.names]
+            if labeled:
+                values = [plain(found[row].values[found[row].names.index(name)]) for row in labeled]
+                values = [value.long() for value in values] if task.target_kind == "ids" else values
+                targets[name] = self._stacked(name, [found[row] for row in labeled], values)
+                rows[name] = torch.tensor(labeled)
+        return Batch(inputs, targets, rows, tuple(item.id for item in plan.items))
+
+    def _stacked(self, name: str, samples: Sequence[Sample], values: Sequence[Tensor]) -> Tensor:
+        for sample, value in zip(samples, values, strict=True):
+            if value.shape != values[0].shape:
+                sizes = [f"{s.item.id} [{v.shape[-2]}, {v.shape[-1]}]" for s, v in ((samples[0], values[0]), (sample, value))]
+                message = f"samples of one batch are of different sizes in {name!r}: {' and '.join(sizes)}"
+                fix = "start transforms with resize: [HEIGHT, WIDTH]; a random crop alone leaves evaluation as it is"
+                raise DataError(self._samples.problem(message, "transforms", fix=fix))
+        return torch.stack(list(values))
+
+
+class _Plans(Sampler[Plan]):
+    """The plans of the epoch that is served at the moment."""
+
+    def __init__(self, plans: Sequence[Plan] = ()) -> None:
+        self.now = plans
+
+    def __iter__(self) -> Iterator[Plan]:
+        return iter(self.now)
+
+    def __len__(self) -> int:
+        return len(self.now)
+
+
+Same = TypeVar("Same")
+
+
+def _as_it_is(value: Same) -> Same:
+    return value
+
+
+class Server:
+    """Serves batches by plans. Workers, where wanted, stay from one epoch to the next and keep their decoded samples.
+
+    Args:
+        maker: Makes the batches.
+    """
+
+    def __init__(self, maker: Maker) -> None:
+        self._maker = maker
+        self._plans = _Plans()
+        self._staying: dict[int, DataLoader[Any]] = {}
+        self._turn = 0
+
+    def once(self, plans: Sequence[Plan], workers: int) -> Iterator[Batch]:
+        """The batches of these plans, in order.
+
+        Args:
+            plans: What the batches hold.
+            workers: Processes that make them; 0 makes them here, when asked for.
+        Raises:
+            DataError: A sample can't be read.
+        """
+        if workers == 0:
+            return (self._maker.make(plan) for plan in plans)
+        return _checked(self._loader(_Plans(plans), workers, stay=False))
+
+    def again(self, plans: Sequence[Plan], workers: int) -> Iterator[Batch]:
+        """As ``once``, but workers stay for the next call; so one pass at a time."""
+        return self.once(plans, 0) if workers == 0 else self._one_at_a_time(plans, workers)
+
+    def _one_at_a_time(self, plans: Sequence[Plan], workers: int) -> Iterator[Batch]:
+        self._turn += 1
+        turn = self._turn
+        self._plans.now = plans
+        if workers not in self._staying:
+            self._staying[workers] = self._loader(self._plans, workers, stay=True)
+        for batch in _checked(self._staying[workers]):
+            assert turn == self._turn, "another epoch was started before this one had ended"
+            yield batch
+
+    def _loader(self, plans: _Plans, workers: int, *, stay: bool) -> DataLoader[Any]:
+        return DataLoader(
+            self._maker,
+            batch_size=None,
+            sampler=plans,
+            num_workers=workers,
+            collate_fn=_as_it_is,
+            persistent_workers=stay,
+            generator=torch.Generator(),  # else torch draws the workers' seeds from the global generator
+        )
+
+
+def _checked(results: Iterable[Any]) -> Iterator[Batch]:
+    for result in results:
+        if not isinstance(result, Batch):
+            raise DataError(result)
+        yield result

@@ -1,0 +1,174 @@
+"""A sample of records -> its inputs and labels as tensors, decoded once, changed anew in every epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import dropwhile, takewhile
+from random import Random
+
+from torchvision import tv_tensors  # pyright: ignore[reportMissingTypeStubs]
+
+from graphnas.data.base import Part, Records
+from graphnas.data.files import image_tensor, label_array
+from graphnas.data.tensors import image_value, target_value
+from graphnas.data.transforms import Transform, TransformError
+from graphnas.errors import DataError, Problem
+from graphnas.tasks.base import TaskType
+
+CACHE_BYTES = 2**30
+"""Decoded samples are kept in memory up to this many bytes in each process; what does not fit is decoded again when it is needed."""
+
+ProblemAt = Callable[..., Problem]
+"""``TaskPairSpec.problem``: ``(message, *path, fix=...)``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One sample of a split.
+
+    Args:
+        source: The source's name.
+        part: Which of its records; samples of a validation cut are among those of ``train``.
+        index: The sample's number there.
+        name: Its name there.
+        tasks: The tasks whose label is used.
+    """
+
+    source: str
+    part: Part
+    index: int
+    name: str
+    tasks: frozenset[str]
+
+    @property
+    def id(self) -> str:
+        """``rooms/0012``."""
+        return f"{self.source}/{self.name}"
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The tensors of one sample, in the order of ``names``: inputs first, then labels.
+
+    Args:
+        item: Which one.
+        names: The inputs' names, then the tasks' that have a label.
+        values: Inputs (3, H, W) as bytes or as 32-bit numbers where 1 is white; targets as in ``graphnas.tasks.base``.
+    """
+
+    item: Item
+    names: tuple[str, ...]
+    values: list[tv_tensors.TVTensor]
+
+
+@dataclass
+class Samples:
+    """Reads, decodes, keeps and changes samples. Can be sent to a worker process.
+
+    Args:
+        records: (source, part) -> what was opened.
+        inputs: Input -> key.
+        tasks: The tasks whose labels are decoded.
+        transforms: In order.
+        problem: Makes a problem at a field of the task pair.
+        seed: Of the run.
+        cache_bytes: How much to keep.
+    """
+
+    records: dict[tuple[str, Part], Records]
+    inputs: Mapping[str, str]
+    tasks: Mapping[str, TaskType]
+    transforms: Sequence[Transform]
+    problem: ProblemAt
+    seed: int
+    cache_bytes: int = CACHE_BYTES
+    _kept: dict[tuple[str, Part, int], Sample] = field(default_factory=dict[tuple[str, Part, int], Sample], init=False)
+    _kept_bytes: int = field(default=0, init=False)
+
+    def __post_init__(self) -> None:
+        numbered = list(enumerate(self.transforms))
+        self._first = list(takewhile(lambda pair: not pair[1].random, numbered))  # happen once, before a sample is kept
+        self._rest = list(dropwhile(lambda pair: not pair[1].random, numbered))
+
+    def for_evaluation(self, item: Item) -> Sample:
+        """Without random changes.
+
+        Raises:
+            DataError: Unreadable, or no label of its task; names the file.
+        """
+        steps = [step for step in self._rest if not step[1].random]
+        return self._changed(self._prepared(item), steps, Random(0)) if steps else self._prepared(item)
+
+    def for_training(self, item: Item, epoch: int, occurrence: int) -> Sample:
+        """With random changes that depend on the run's seed, the epoch, the sample, and how often the epoch had it before, alone.
+
+        Raises:
+            DataError: As for evaluation, or a transform that does not fit.
+        """
+        return self._changed(self._prepared(item), self._rest, Random(f"sample/{self.seed}/{epoch}/{occurrence}/{item.id}"))
+
+    @contextmanager
+    def _at(self, *place: str) -> Generator[None]:
+        """Errors inside point at a field of the task pair."""
+        try:
+            yield
+        except DataError as error:
+            raise DataError([self.problem(p.message, *place, fix=p.fix) for p in error.problems]) from None
+
+    def _prepared(self, item: Item) -> Sample:
+        place = (item.source, item.part, item.index)
+        sample = self._kept.get(place)
+        if sample is None:
+            sample = self._changed(self._decoded(item), self._first, Random(0))
+            self._same_size(sample)
+            size = sum(value.nbytes for value in sample.values)
+            if self._kept_bytes + size <= self.cache_bytes:
+                self._kept[place] = sample
+                self._kept_bytes += size
+        return sample
+
+    def _decoded(self, item: Item) -> Sample:
+        records = self.records[item.source, item.part]
+        values: list[tv_tensors.TVTensor] = []
+        for name, key in self.inputs.items():
+            with self._at("inputs", name, "key"):
+                image = image_tensor(records.read(item.index, key), file=records.file(item.index, key))
+            values.append(image_value(image))
+        tasks = [name for name in self.tasks if name in item.tasks]
+        for name in tasks:
+            task = self.tasks[name]
+            file = records.file(item.index, task.key)
+            with self._at("tasks", name, "key"):
+                array = label_array(records.read(item.index, task.key), file=file)
+            with self._at("tasks", name):
+                target = task.decode(array, file=file)
+            values.append(target_value(target, task.target_kind))
+        return Sample(item, (*self.inputs, *tasks), values)
+
+    def _changed(self, sample: Sample, steps: Sequence[tuple[int, Transform]], random: Random) -> Sample:
+        values = sample.values
+        for number, transform in steps:
+            try:
+                values = transform.apply(values, random)
+            except TransformError as error:
+                raise DataError(self.problem(f"{sample.item.id}: {error}", "transforms", number, fix=error.fix)) from None
+        return Sample(sample.item, sample.names, values)
+
+    def _same_size(self, sample: Sample) -> None:
+        """Before random changes, which move the same pixels in inputs and labels.
+
+        Raises:
+            DataError: A label is of another size than the first input.
+        """
+        records = self.records[sample.item.source, sample.item.part]
+        height, width = sample.values[0].shape[-2:]
+        for name, value in zip(sample.names[1:], sample.values[1:], strict=True):
+            if tuple(value.shape[-2:]) != (height, width):
+                section, key = ("tasks", self.tasks[name].key) if name in self.tasks else ("inputs", self.inputs[name])
+                rows, columns = value.shape[-2:]
+                file = records.file(sample.item.index, key)
+                message = f"{file}: [{rows}, {columns}] pixels, but {sample.names[0]!r} has [{height}, {width}]"
+                fix = f"start transforms with resize: [{height}, {width}], or correct the file"
+                raise DataError(self.problem(message, section, name, "key", fix=fix))
