@@ -33,7 +33,7 @@ class Branch:
         taps: In order of execution.
         tap_nodes: Name of each tap -> its node in ``recorded``.
         changed: Names of the taps whose value the network itself later changes in place.
-        fixed_size: Whether the recording is only right at the example's sizes (apart from the batch).
+        fixed_size: Whether the module works at other image sizes and its recording gives other results there: a size was baked in.
         graph: The same as plain data.
         requested: Stage -> the taps as they were asked for.
         spec: The network spec that it was built from, if it was.

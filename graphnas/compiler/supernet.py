@@ -14,7 +14,7 @@ from graphnas.compiler.fusion import FusedLink, Fusion
 from graphnas.compiler.meta import origin_of
 from graphnas.compiler.plan import Plan
 from graphnas.compiler.views import view_of
-from graphnas.errors import SpecError, suggest
+from graphnas.errors import RecordError, SpecError, suggest
 from graphnas.gates.base import Penalty
 from graphnas.graph.links import Link
 from graphnas.spec.search_space import LinkRule, SearchSpaceSpec
@@ -35,6 +35,8 @@ class Supernet(fx.GraphModule):
         self.space = space
         self.graph = graph
         graph.lint()
+        if any(branch.fixed_size for branch in recorded.values()):
+            self.register_forward_pre_hook(_require_recorded_size, with_kwargs=True)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Supernet:
         modules = nn.Module()
@@ -178,6 +180,21 @@ class Supernet(fx.GraphModule):
             if origin is not None and origin.kind in ("branch", "fusion") and origin.task is not None and origin.tap is not None:
                 found[origin.task, origin.tap] = node
         return found
+
+
+def _require_recorded_size(net: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """Refuse images of another size than the recorded one, where that would silently give another result than the user's network."""
+    assert isinstance(net, Supernet)
+    names = [str(node.target) for node in net.graph.find_nodes(op="placeholder")]
+    given = {**dict(zip(names, args, strict=False)), **kwargs}
+    for task, branch in net.recorded.items():
+        for name, example in branch.example.items() if branch.fixed_size else ():
+            if name in given and given[name].shape[1:] != example.shape[1:]:
+                raise RecordError(
+                    f"{name} is {list(given[name].shape[1:])}, but the network of {task!r} computes with a size that is a plain number"
+                    f" since it was recorded at {list(example.shape[1:])}",
+                    fix="train and evaluate at that size, or leave int(...) around sizes out of the forward",
+                )
 
 
 def joint_key(tap: str) -> str:
