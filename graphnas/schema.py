@@ -71,11 +71,34 @@ def problem(message: str, fix: str | None = None) -> PydanticCustomError:
     return PydanticCustomError("graphnas", "{message}", {"message": message, "fix": fix})
 
 
-def located(problems: Iterable[Problem]) -> ValidationError:
-    """Problems of another file, with their own places, as an error for a validator to raise."""
+def error_at(loc: tuple[str | int, ...], message: str, fix: str | None = None, value: Any = None, *, key: bool = False) -> InitErrorDetails:
+    """One of several errors for a validator to raise.
+
+    Args:
+        loc: The place below the object that is being validated.
+        message: In our words.
+        fix: What to do about it.
+        value: What stands there.
+        key: The key itself is wrong, not its value.
+    """
+    context: dict[str, Any] = {"message": message, "fix": fix, **({"at": "key"} if key else {})}
+    return InitErrorDetails(type=PydanticCustomError("graphnas", "{message}", context), loc=loc, input=value)
+
+
+def refuse(errors: Iterable[InitErrorDetails]) -> None:
+    """Raise all of these errors; nothing if there are none.
+
+    Raises:
+        ValidationError: There are some.
+    """
+    if found := list(errors):
+        raise ValidationError.from_exception_data("graphnas", found)
+
+
+def located(problems: Iterable[Problem]) -> list[InitErrorDetails]:
+    """Problems of another document, with their own places, as errors for a validator to raise."""
     contexts = [{"message": found.message, "fix": found.fix, "located": found} for found in problems]
-    errors = [InitErrorDetails(type=PydanticCustomError("graphnas", "{message}", context), loc=(), input=None) for context in contexts]
-    return ValidationError.from_exception_data("graphnas", errors)
+    return [InitErrorDetails(type=PydanticCustomError("graphnas", "{message}", context), loc=(), input=None) for context in contexts]
 
 
 def described(value: Any) -> str:
@@ -106,7 +129,7 @@ def in_yaml(value: Any) -> str:
 
 def problem_at(loc: tuple[str | int, ...], message: str, fix: str | None = None, value: Any = None) -> ValidationError:
     """As ``problem``, at a place below the object that is being validated."""
-    return ValidationError.from_exception_data("graphnas", [InitErrorDetails(type=problem(message, fix), loc=loc, input=value)])
+    return ValidationError.from_exception_data("graphnas", [error_at(loc, message, fix, value)])
 
 
 def gathered(makers: Mapping[Any, Callable[[], Any]], *, keyed: bool = True) -> dict[Any, Any]:
@@ -118,8 +141,7 @@ def gathered(makers: Mapping[Any, Callable[[], Any]], *, keyed: bool = True) -> 
             values[key] = make()
         except ValidationError as error:
             errors += [again(details, (key,) if keyed else ()) for details in error.errors(include_url=False)]
-    if errors:
-        raise ValidationError.from_exception_data("graphnas", errors)
+    refuse(errors)
     return values
 
 
@@ -155,11 +177,9 @@ def _in_words_of(model: type[Spec], details: Any) -> InitErrorDetails:
     kind, loc = details["type"], tuple(details["loc"])
     if kind == "extra_forbidden" and len(loc) == 1:
         known = [field.alias or name for name, field in model.model_fields.items()]
-        context = {"message": f"unknown field {loc[0]!r}", "fix": suggest(str(loc[0]), known), "at": "key"}
-        return InitErrorDetails(type=PydanticCustomError("graphnas", "{message}", context), loc=loc, input=details["input"])
+        return error_at(loc, f"unknown field {loc[0]!r}", suggest(str(loc[0]), known), details["input"], key=True)
     if kind == "missing" and len(loc) == 1:
-        found = problem(f"missing field {loc[0]!r}", _example(model, str(loc[0])))
-        return InitErrorDetails(type=found, loc=(), input=details["input"])
+        return error_at((), f"missing field {loc[0]!r}", _example(model, str(loc[0])), details["input"])
     return again(details)
 
 
@@ -216,11 +236,12 @@ class Named:
         if isinstance(value, str):
             value = {self.key: value}
         if not isinstance(value, Mapping):
-            raise problem(f"expected {self.registry.kind}, got {value!r}", f"write a name, or {{{self.key}: NAME, ...}}")
-        name = value.get(self.key, self.default)
+            raise problem(f"expected {self.registry.kind}, got {described(value)}", f"write a name, or {{{self.key}: NAME, ...}}")
+        fields = cast(Mapping[str, Any], value)
+        name = fields.get(self.key, self.default)
         if name is None:
             raise problem_at((self.key,), f"no {self.registry.kind} is named", suggest("", self.registry.names()), value)
-        return _model(self.registry, name, (self.key,)).model_validate({**value, self.key: name})
+        return _model(self.registry, name, (self.key,)).model_validate({**fields, self.key: name})
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         models = [self.registry.get(name) for name in self.registry.names()]
@@ -236,20 +257,21 @@ class Keyed:
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.no_info_plain_validator_function(
             self._validate,
-            serialization=core_schema.plain_serializer_function_ser_schema(
-                lambda value: {type(value).name: value.model_dump(mode="json", by_alias=True)}
-            ),
+            serialization=core_schema.plain_serializer_function_ser_schema(_serialized_by_key),
         )
 
     def _validate(self, value: Any) -> Spec:
         if isinstance(value, Spec):
+            name = getattr(value, "name", None)
+            if not isinstance(name, str) or not isinstance(value, _model(self.registry, name, (name,))):
+                raise problem(f"{type(value).__name__} is no {self.registry.kind}")
             return value
         if isinstance(value, str):
             value = {value: {}}
-        if not isinstance(value, Mapping) or len(value) != 1:
-            raise problem(f"expected one {self.registry.kind}, got {value!r}", "write NAME, or {NAME: {...}}")
-        [(name, fields)] = value.items()
-        model = _model(self.registry, name, (name,) if isinstance(name, str) else ())
+        if not isinstance(value, Mapping) or len(cast(Mapping[str, Any], value)) != 1:
+            raise problem(f"expected one {self.registry.kind}, got {described(value)}", "write NAME, or {NAME: {...}}")
+        [(name, fields)] = cast(Mapping[str, Any], value).items()
+        model = _model(self.registry, name, (name,))
         return gathered({name: lambda: model.model_validate({} if fields is None else fields)})[name]
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
@@ -280,3 +302,7 @@ def _model(registry: Registry, name: Any, loc: tuple[str, ...]) -> type[Spec]:
 
 
 _SERIALIZE = core_schema.plain_serializer_function_ser_schema(lambda value: value.model_dump(mode="json", by_alias=True))
+
+
+def _serialized_by_key(value: Any) -> dict[str, Any]:
+    return {value.name: value.model_dump(mode="json", by_alias=True)}

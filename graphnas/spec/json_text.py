@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json.decoder
+import json
 import re
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 from graphnas.spec.scalars import NotANumber, json_number
@@ -14,6 +14,10 @@ _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?")
 _WORD = re.compile(r"[A-Za-z]+")
 _WORDS = {"true": True, "false": False, "null": None}
 _CLOSING = {"{": "}", "[": "]"}
+_DECODER = json.JSONDecoder()
+
+Token = tuple[str, int, Any, str | None]
+"""Kind, index in the text, value, problem; kind is ``{ [ } ]``, ``scalar``, or ``broken``."""
 
 
 class JsonError(ValueError):
@@ -24,8 +28,8 @@ class JsonError(ValueError):
         self.index, self.fix = index, fix
 
 
-def json_tokens(text: str) -> Iterator[tuple[str, int, Any, str | None]]:
-    """(kind, index in the text, value, problem): kind is ``{ [ } ]``, ``scalar``, or ``broken``; keys are scalars before their values.
+def json_tokens(text: str) -> Iterator[Token]:
+    """The tokens of a text; keys are scalars before their values.
 
     Raises:
         JsonError: Where reading can't go on.
@@ -71,7 +75,7 @@ def _skip(text: str, index: int) -> int:
     return match.end()
 
 
-def _key(text: str, index: int) -> Iterator[Any]:
+def _key(text: str, index: int) -> Generator[Token, None, int]:
     if text[index : index + 1] != '"':
         raise JsonError("expected a key in double quotes", index, '"KEY": VALUE')
     value, end = _string(text, index)
@@ -82,7 +86,7 @@ def _key(text: str, index: int) -> Iterator[Any]:
     return _skip(text, end + 1)
 
 
-def _scalar(text: str, index: int) -> Iterator[Any]:
+def _scalar(text: str, index: int) -> Generator[Token, None, int]:
     if text[index : index + 1] == '"':
         value, end = _string(text, index)
         yield "scalar", index, value, None
@@ -103,7 +107,7 @@ def _scalar(text: str, index: int) -> Iterator[Any]:
 
 def _string(text: str, index: int) -> tuple[str, int]:
     try:
-        return json.decoder.scanstring(text, index + 1, True)
+        return _DECODER.raw_decode(text, index)
     except json.JSONDecodeError as error:
         message = error.msg[0].lower() + error.msg[1:]
-        raise JsonError(message.removesuffix(" at").removesuffix(" starting at"), error.pos) from None
+        raise JsonError(message.removesuffix(" at").removesuffix(" starting"), error.pos) from None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ from typing import Any, cast
 from pydantic import ValidationError
 
 from graphnas.errors import Problem, SpecError, Where, suggest
-from graphnas.schema import FOLDER, GivenHere, described, located, problem
+from graphnas.schema import FOLDER, GivenHere, described, located, problem, refuse
 from graphnas.spec.document import Document
 from graphnas.spec.messages import in_order, problems_of
 from graphnas.spec.network import NetworkSpec
@@ -110,8 +110,7 @@ def load_reference(value: str | Located, model: type[Document], handler: Callabl
             if isinstance(file, Problem):
                 raise problem(file.message, file.fix)
             made, problems = session.load(file, model)
-        if problems:
-            raise located(problems)
+        refuse(located(problems))
         return made
 
 
@@ -227,7 +226,7 @@ _SESSION: ContextVar[_Session | None] = ContextVar("_SESSION", default=None)
 
 
 @contextmanager
-def _session() -> Iterator[_Session]:
+def _session() -> Generator[_Session]:
     """That of the call that is under way, else a new one."""
     current = _SESSION.get()
     if current is not None:
@@ -241,7 +240,7 @@ def _session() -> Iterator[_Session]:
 
 
 @contextmanager
-def _folder(folder: str) -> Iterator[None]:
+def _folder(folder: str) -> Generator[None]:
     token = FOLDER.set(Path(folder))
     try:
         yield

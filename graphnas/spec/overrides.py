@@ -113,7 +113,7 @@ class _Walk:
 
     def key(self, parts: list[str]) -> str | int | Problem:
         """Take the next key off the path: the longest one that is there, for keys may have dots."""
-        if isinstance(self.data, list):
+        if not isinstance(self.data, Located):
             items, text = cast(list[Any], self.data), parts.pop(0)
             if text.isdecimal() and int(text) < len(items):
                 return int(text)
@@ -130,9 +130,10 @@ class _Walk:
         self.place.children[key] = place
 
     def enter(self, key: str | int) -> Problem | None:
-        """Go to what is under a key, which must be a mapping or list: short forms are spelled out, references loaded, nothing becomes {}."""
+        """Go to what is under a key, which a mapping or list: short forms are spelled out, references loaded, nothing becomes {}."""
         found = below(self.shapes, self.data, key)
-        value = self.data.get(key) if isinstance(self.data, Located) else self.data[key]
+        holder = cast(dict[str | int, Any], self.data)  # or a list, which has the index
+        value = holder[key] if isinstance(key, int) else holder.get(key)
         place = self.place.children.get(key)
         if value is None or place is None:
             place = Place(self.override.place.source)
@@ -145,7 +146,7 @@ class _Walk:
                     loaded.message, loaded.where or place.value, dotted(self.path) if loaded.where is None else loaded.path, loaded.fix
                 )
             assert loaded.file is not None
-            self.data[key] = value = loaded
+            holder[key] = value = loaded
             self.file, place = loaded.file, loaded.place
         elif not isinstance(value, Located) and not (isinstance(value, list) and _is_list(found)):
             spelled = spelled_out(found, value)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
+from pydantic_core import InitErrorDetails
 
 from graphnas.errors import suggest
 from graphnas.registry import balances
-from graphnas.schema import FilePath, Named, NonNegativeInt, PositiveInt, PositiveNumber, Share, Spec, Text, problem_at
+from graphnas.schema import FilePath, Named, NonNegativeInt, PositiveInt, PositiveNumber, Share, Spec, Text, error_at, located, refuse
 from graphnas.spec.document import Document
 from graphnas.spec.network import NetworkSpec
 from graphnas.spec.optimizer import Optimizer, Schedule
@@ -34,52 +35,55 @@ __all__ = [
 class NetworkUse(Spec):
     """A task's network."""
 
-    telling: ClassVar[str] = "use"
-    use: NetworkSpec
+    telling: ClassVar[str | None] = "use"
+    use: NetworkSpec = Field(examples=["network.yaml"])
     """A network spec: a file, a shipped one's name, or the spec itself."""
-    parameters: dict[Text, Any] = {}
-    """Values of its parameters; ``out_channels`` comes from the task."""
-    start_from: FilePath | None = None
-    """Weights to start from: a safetensors file, or an artifact's folder."""
-    allow_missing: tuple[Text, ...] = ()
+    parameters: dict[Text, Any] = Field(default={}, examples=[{"channels": 64}])
+    """Values of its parameters; the others take their default, ``out_channels`` comes from the task."""
+    start_from: FilePath | None = Field(default=None, examples=["runs/single/artifact"])
+    """Weights to start from: a safetensors file, or an artifact's folder; random weights (or the network's own), if left out."""
+    allow_missing: tuple[Text, ...] = Field(default=(), examples=[["head.*"]])
     """Globs of parameters that ``start_from`` may lack."""
+
+    @model_validator(mode="after")
+    def _known_parameters(self) -> NetworkUse:
+        refuse(error_at(("parameters", name), message, fix) for name, message, fix in self.use.wrong_parameters(self.parameters))
+        return self
 
 
 class Every(Spec):
     """How often: one of the three."""
 
-    epochs: PositiveInt | None = None
-    steps: PositiveInt | None = None
-    minutes: PositiveNumber | None = None
+    epochs: PositiveInt | None = Field(default=None, examples=[1])
+    """Passes over the training samples that carry the primary's label."""
+    steps: PositiveInt | None = Field(default=None, examples=[100])
+    """Weight updates."""
+    minutes: PositiveNumber | None = Field(default=None, examples=[10])
+    """Minutes."""
 
     @model_validator(mode="after")
     def _one(self) -> Every:
         if sum(value is not None for value in (self.epochs, self.steps, self.minutes)) != 1:
-            raise problem_at((), "give one of epochs, steps, minutes", "epochs: 1")
+            refuse([error_at((), "give one of epochs, steps, minutes", "epochs: 1")])
         return self
-
-
-def _one_length(epochs: int | None, steps: int | None) -> None:
-    if (epochs is None) == (steps is None):
-        raise problem_at((), "give epochs or steps, one of them", "epochs: 60")
 
 
 class Select(Spec):
     """Which weights are kept."""
 
-    telling: ClassVar[str] = "metric"
-    metric: Text = "last"
+    telling: ClassVar[str | None] = "metric"
+    metric: Text = Field(default="last", examples=["mean_angle"])
     """A metric of the primary task: the best on validation is kept; or last."""
-    after: Literal["ramp_end"] | Share = "ramp_end"
+    after: Literal["ramp_end"] | Share = Field(default="ramp_end", examples=[0.8])
     """From which share of training on; ramp_end: when every penalty has its full strength."""
 
 
 class Optimizers(Spec):
     """Of the two kinds of parameters."""
 
-    weights: Optimizer
+    weights: Optimizer = Field(examples=[{"type": "adamw", "lr": 3e-3}])
     """Of networks, link operations and norms."""
-    alphas: Optimizer | None = None
+    alphas: Optimizer | None = Field(default=None, examples=[{"type": "adam", "lr": 1e-2}])
     """Of the architecture parameters; needed where the space has some."""
 
 
@@ -90,72 +94,78 @@ class AlphaStep(Spec):
     """Whether it updates running statistics, as the authors' code does."""
 
 
+def _one_length(epochs: int | None, steps: int | None) -> Iterator[InitErrorDetails]:
+    if (epochs is None) == (steps is None):
+        yield error_at((), "give epochs or steps, one of them", "epochs: 60")
+
+
 class Finetune(Spec):
     """Training of the cut primary alone, after the search."""
 
-    epochs: PositiveInt | None = None
-    steps: PositiveInt | None = None
-    optimizer: Optimizer
+    epochs: PositiveInt | None = Field(default=None, examples=[5])
+    """Passes over the training samples that carry the primary's label."""
+    steps: PositiveInt | None = Field(default=None, examples=[100])
+    """Weight updates, instead of epochs."""
+    optimizer: Optimizer = Field(examples=[{"type": "adamw", "lr": 1e-4}])
     """Of its weights."""
 
     @model_validator(mode="after")
     def _one(self) -> Finetune:
-        _one_length(self.epochs, self.steps)
+        refuse(_one_length(self.epochs, self.steps))
         return self
 
 
 class Training(Spec):
     """What is trained, and how long."""
 
-    epochs: PositiveInt | None = None
+    epochs: PositiveInt | None = Field(default=None, examples=[60])
     """Passes over the training samples that carry the primary's label."""
-    steps: PositiveInt | None = None
+    steps: PositiveInt | None = Field(default=None, examples=[800])
     """Weight updates, instead of epochs."""
-    batch_size: PositiveInt
+    batch_size: PositiveInt = Field(examples=[8])
     """Samples a step that carry the primary's label."""
     auxiliary_batch_size: NonNegativeInt = 0
     """Samples a step drawn from all, each with the labels it has."""
     updates: Literal["alternate", "joint"] = "alternate"
     """alternate: an alpha step, then a weight step on another batch (the paper); joint: both in one."""
-    optimizers: Optimizers
-    clip_gradient: PositiveNumber | None = None
-    """Largest norm of the gradient of all weights."""
+    optimizers: Optimizers = Field(examples=[{"weights": {"type": "adamw", "lr": 3e-3}, "alphas": {"type": "adam", "lr": 1e-2}}])
+    """Of weights and of alphas."""
+    clip_gradient: PositiveNumber | None = Field(default=None, examples=[1.0])
+    """Largest norm of the gradient of all weights; any, if left out."""
     alpha_step: AlphaStep = AlphaStep()
-    select: Select = Select()
-    """Which weights become the artifact."""
-    evaluate_every: Every = Every(epochs=1)
-    """How often all tasks are evaluated on validation."""
+    """What is special in the alpha half of an alternation."""
+    select: Select = Field(default=Select(), examples=[{"metric": "mean_angle", "after": "ramp_end"}])
+    """Which weights become the artifact; the last, if left out."""
+    evaluate_every: Every = Field(default=Every(epochs=1), examples=[{"epochs": 5}])
+    """How often all tasks are evaluated on validation; every epoch, if left out."""
     evaluation_batch_size: PositiveInt = 32
     """Samples a batch in evaluation."""
-    finetune: Finetune | None = None
-    """An optional last phase."""
+    finetune: Finetune | None = Field(default=None, examples=[{"epochs": 5, "optimizer": {"type": "adamw", "lr": 1e-4}}])
+    """Training of the cut primary alone, after the search; none, if left out."""
 
     @model_validator(mode="after")
     def _one(self) -> Training:
-        _one_length(self.epochs, self.steps)
+        refuse(_one_length(self.epochs, self.steps))
         return self
 
 
 class Runtime(Spec):
     """Where and how, not what: may change when a run is resumed."""
 
-    device: Text = "auto"
+    device: Text = Field(default="auto", examples=["cuda:1"])
     """auto, cpu, cuda, cuda:1, mps."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     """Of the forward pass, by autocast."""
     workers: NonNegativeInt = 0
     """Processes that load data; any number gives the same results."""
-    threads: PositiveInt | None = None
-    """Threads of torch on the CPU; torch's own choice if left out."""
-    checkpoint_every: Every = Every(epochs=1)
-    """How often a checkpoint is written."""
+    threads: PositiveInt | None = Field(default=None, examples=[4])
+    """Threads of torch on the CPU; torch's own choice, if left out."""
+    checkpoint_every: Every = Field(default=Every(epochs=1), examples=[{"minutes": 10}])
+    """How often a checkpoint is written; every epoch, if left out."""
 
 
-def _sum() -> Spec:
+def _sum() -> Any:
     return balances.get("sum")()
-
-
-_BALANCE = Named(balances, "type", default="sum")
 
 
 class SearchSpec(Document):
@@ -163,20 +173,25 @@ class SearchSpec(Document):
 
     KIND: ClassVar[str] = "search"
     kind: Literal["search"] = "search"
-    task_pair: TaskPairSpec
-    """The tasks and their data."""
-    primary: Text | None = None
+    """This kind of file."""
+    task_pair: TaskPairSpec = Field(examples=["task_pair.yaml"])
+    """The tasks and their data: a file, a shipped one's name, or the spec itself."""
+    primary: Text | None = Field(default=None, examples=["segmentation"])
     """The primary task, if not the task pair's own."""
     networks: dict[Text, NetworkUse] = Field(default={}, examples=[{"*": {"use": "network.yaml"}}])
-    """Task, or ``*`` for all others -> its network."""
-    space: SearchSpaceSpec
-    """Which links there may be."""
+    """Task, or ``*`` for all others -> its network; objects may be given instead where the search is started from Python."""
+    space: SearchSpaceSpec = Field(examples=["aux-nas"])
+    """Which links there may be: a file, a shipped one's name, or the spec itself."""
     start_from: Literal["scratch", "single-task"] = "scratch"
     """single-task: every task is trained alone first (the paper's setting)."""
-    balance: Annotated[Spec, _BALANCE] = Field(default_factory=_sum)
-    """How the tasks' losses are combined."""
+    balance: Annotated[Any, Named(balances, "type", default="sum")] = Field(
+        default_factory=_sum, examples=[{"type": "sum", "weights": {"segmentation": {"start": 12, "end": 0}}}]
+    )
+    """How the tasks' losses are combined; their plain sum, if left out."""
     training: Training
+    """What is trained, and how long."""
     runtime: Runtime = Runtime()
+    """Where and how, not what."""
     baseline: Literal["single-task", "none"] = "single-task"
     """What is trained first to compare with, on the same number of batches with primary labels."""
     seed: NonNegativeInt = 0
@@ -196,23 +211,25 @@ class SearchSpec(Document):
 
     @model_validator(mode="after")
     def _fits_together(self) -> SearchSpec:
+        refuse([*self._unknown_tasks(), *self._unknown_metric()])
+        refuse(located(self.space.problems_with(self.primary_task, self.task_pair.tasks)))
+        return self
+
+    def _unknown_tasks(self) -> Iterator[InitErrorDetails]:
         tasks = self.task_pair.tasks
-        if self.primary_task not in tasks:
-            raise problem_at(("primary",), f"{self.primary!r} is no task", suggest(self.primary_task, tasks), self.primary)
+        if self.primary is not None and self.primary not in tasks:
+            yield error_at(("primary",), f"{self.primary!r} is no task", suggest(self.primary, tasks), self.primary)
         for name in self.networks:
             if name != "*" and name not in tasks:
-                raise problem_at(("networks", name), f"{name!r} is no task", suggest(name, [*tasks, "*"]))
+                yield error_at(("networks", name), f"{name!r} is no task", suggest(name, [*tasks, "*"]), key=True)
         weights: Mapping[str, object] = getattr(self.balance, "weights", {})
         for name in weights:
             if name not in tasks:
-                raise problem_at(("balance", "weights", name), f"{name!r} is no task", suggest(name, tasks))
-        metrics: Mapping[str, str] = getattr(tasks[self.primary_task], "metric_directions", {})
+                yield error_at(("balance", "weights", name), f"{name!r} is no task", suggest(name, tasks), key=True)
+
+    def _unknown_metric(self) -> Iterator[InitErrorDetails]:
+        metrics: Mapping[str, str] = getattr(self.task_pair.tasks.get(self.primary_task), "metric_directions", {})
         chosen = self.training.select.metric
         if chosen != "last" and metrics and chosen not in metrics:
-            raise problem_at(
-                ("training", "select", "metric"),
-                f"{self.primary_task} has no metric {chosen!r}",
-                suggest(chosen, [*metrics, "last"]),
-                chosen,
-            )
-        return self
+            path = ("training", "select", "metric")
+            yield error_at(path, f"{self.primary_task} has no metric {chosen!r}", suggest(chosen, [*metrics, "last"]), chosen)

@@ -2,18 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal
+import re
+from collections.abc import Collection, Iterator, Mapping
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, cast
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic_core import InitErrorDetails
 
-from graphnas.errors import suggest
+from graphnas.errors import Problem, suggest
 from graphnas.gates.base import GateFunction, Penalty
+from graphnas.ops.base import LinkOperation
 from graphnas.registry import gates, link_operations, penalties
-from graphnas.schema import Flag, Named, NonNegativeInt, NonNegativeNumber, PositiveInt, PositiveNumber, Spec, Text, gathered, problem_at
+from graphnas.schema import (
+    Flag,
+    Named,
+    NonNegativeInt,
+    NonNegativeNumber,
+    PositiveInt,
+    PositiveNumber,
+    Spec,
+    Text,
+    described,
+    error_at,
+    gathered,
+    problem,
+    refuse,
+)
 from graphnas.spec.document import Document
+from graphnas.spec.place import Path_
 
 ROLES = ("primary", "auxiliary")
+TASK_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 Combine = Literal["add", "mix", "replace"]
 
 
@@ -21,11 +40,15 @@ class Condition(Spec):
     """Between which positions a rule's links run."""
 
     same_stage: Flag = True
-    """Only within stages of the same name; else from earlier stages too."""
-    max_gap: NonNegativeInt | None = None
+    """Only within stages of the same name; if false, from earlier stages too."""
+    max_gap: NonNegativeInt | None = Field(default=None, examples=[2])
     """Largest number of taps that a link may skip forward within a stage; any, if left out."""
     at: Literal["every", "stage_end"] = "every"
     """Every tap, or only the last of each stage."""
+
+
+def _sigmoid() -> GateFunction:
+    return gates.get("sigmoid")()
 
 
 class LinkRule(Spec):
@@ -35,15 +58,17 @@ class LinkRule(Spec):
     """SOURCE -> DESTINATION, each a role (primary, auxiliary) or a task's name."""
     where: Condition = Condition()
     """Between which positions."""
-    operations: tuple[Annotated[Spec, Named(link_operations, "op")], ...] = Field(min_length=1)
+    operations: tuple[Annotated[LinkOperation, Named(link_operations, "op")], ...] = Field(
+        min_length=1, examples=[[{"op": "conv1x1", "initial": 0}]]
+    )
     """Candidate operations; their sum is weighted by the gates."""
-    gate: Annotated[GateFunction, Named(gates, "function", default="sigmoid")] = Field(default_factory=lambda: gates.get("sigmoid")())
-    """How the architecture parameters become weights of the operations."""
-    penalty: Annotated[Penalty, Named(penalties, "type")] | None = None
-    """What drives the gates."""
+    gate: Annotated[GateFunction, Named(gates, "function", default="sigmoid")] = Field(default_factory=_sigmoid, examples=["sigmoid"])
+    """How architecture parameters become weights of the operations; sigmoid, if left out."""
+    penalty: Annotated[Penalty, Named(penalties, "type")] | None = Field(default=None, examples=[{"type": "l1", "strength": 10}])
+    """What drives the gates; nothing, if left out."""
     converges_to: Literal["zero", "free", "binary"]
-    """What the gates must be in the end: zero (the link is gone at inference), binary, or free."""
-    combine: Combine | None = None
+    """What the gates must be in the end: zero (the link is gone at inference), binary (0 or 1), or free."""
+    combine: Combine | None = Field(default=None, examples=["mix"])
     """How what arrives combines with the destination's own value; as the destination's fusion says, if left out."""
     tolerance: NonNegativeNumber = 1e-3
     """Largest contribution (gate times gain, relative to what was sent) that counts as zero."""
@@ -53,17 +78,19 @@ class LinkRule(Spec):
     @field_validator("direction")
     @classmethod
     def _two_ends(cls, value: str) -> str:
-        parts = [part.strip() for part in value.split("->")]
-        if len(parts) != 2 or not all(parts):
-            raise problem_at((), f"expected SOURCE -> DESTINATION, got {value!r}", "auxiliary -> primary", value)
-        if parts[0] == parts[1] == "primary":
-            raise problem_at((), "a link joins two tasks, and there is one primary", "auxiliary -> primary", value)
+        ends = [end.strip() for end in value.split("->")]
+        if len(ends) != 2 or not all(TASK_NAME.fullmatch(end) for end in ends):
+            raise problem(f"expected SOURCE -> DESTINATION, got {value!r}", "auxiliary -> primary")
+        if ends[0] == ends[1] and ends[0] != "auxiliary":
+            raise problem(f"a link joins two tasks, got {value!r}", "auxiliary -> primary")
         return value
 
     @model_validator(mode="after")
-    def _plain_replace(self) -> LinkRule:
-        if self.combine == "replace":
-            _require_plain(self)
+    def _consistent(self) -> LinkRule:
+        refuse(_not_plain(self) if self.combine == "replace" else [])
+        if self.penalty is not None and _name(self.penalty, "type") == "proximal" and _name(self.gate, "function") != "projected01":
+            message = f"a proximal penalty needs gates that can be exactly 0, {_name(self.gate, 'function')} can't"
+            refuse([error_at(("penalty",), message, "gate: {function: projected01}")])
         return self
 
     @property
@@ -77,18 +104,27 @@ class LinkRule(Spec):
         return self.direction.split("->")[1].strip()
 
 
-def _require_plain(rule: LinkRule) -> None:
-    """``replace`` has one operation and no alpha."""
+def _name(value: Spec, field: str) -> str:
+    """The registered name of a gate or penalty."""
+    return str(getattr(value, field))
+
+
+def _not_plain(rule: LinkRule, path: Path_ = ()) -> Iterator[InitErrorDetails]:
+    """What a rule has that ``replace`` has no use for: it has one operation and no alpha."""
     if len(rule.operations) > 1:
-        raise problem_at(("operations",), f"replace takes one operation, got {len(rule.operations)}", "keep one")
+        yield error_at((*path, "operations"), f"replace takes one operation, got {len(rule.operations)}", "keep one")
+    if rule.gate != _sigmoid():
+        yield error_at((*path, "gate"), "replace has no gates", "leave gate out")
     if rule.penalty is not None:
-        raise problem_at(("penalty",), "replace has no gates to penalize", "leave penalty out")
+        yield error_at((*path, "penalty"), "replace has no gates to penalize", "leave penalty out")
+    if rule.converges_to != "free":
+        yield error_at((*path, "converges_to"), f"replace has no gates that could converge to {rule.converges_to}", "converges_to: free")
 
 
 class Norm(Spec):
     """Normalization of a fused value."""
 
-    telling: ClassVar[str] = "type"
+    telling: ClassVar[str | None] = "type"
     type: Literal["none", "batch_norm", "layer_norm"] = "none"
     """Batch norm acts on each channel over the batch and all positions, layer norm on the channels of each position."""
     eps: PositiveNumber = 1e-3
@@ -102,8 +138,8 @@ class FusionSpec(Spec):
 
     combine: Combine = "add"
     """add: sum weighted by gates; mix: convex combination; replace: what arrives takes its place."""
-    norm: Norm = Norm()
-    """Applied to the sum."""
+    norm: Norm = Field(default=Norm(), examples=["batch_norm"])
+    """Applied to the sum; none, if left out."""
     activation: Literal["none", "relu", "gelu", "silu"] = "none"
     """Applied after the norm."""
     on: Literal["sum", "links"] = "sum"
@@ -115,10 +151,11 @@ def _fusion(value: Any) -> Any:
     if isinstance(value, FusionSpec):
         return value
     if not isinstance(value, Mapping):
-        raise problem_at((), f"expected a fusion, or one for each role or task, got {value!r}", "{combine: add}")
-    if not value or not set(value).isdisjoint(FusionSpec.model_fields):
-        return FusionSpec.model_validate(value)
-    return gathered({key: (lambda part=part: FusionSpec.model_validate(part)) for key, part in value.items()})
+        raise problem(f"expected a fusion, or one for each role or task, got {described(value)}", "{combine: add}")
+    parts = cast(Mapping[str, Any], value)
+    if any(isinstance(part, (Mapping, FusionSpec)) for name, part in parts.items() if name not in FusionSpec.model_fields):
+        return gathered({name: (lambda part=part: FusionSpec.model_validate(part)) for name, part in parts.items()})
+    return FusionSpec.model_validate(parts)
 
 
 class Constraints(Spec):
@@ -128,74 +165,75 @@ class Constraints(Spec):
     """primary: exactly the primary's network; primary+fusion: and its fusions' norms and activations; all: the whole supernet."""
 
 
+class _Wrong(NamedTuple):
+    path: Path_
+    message: str
+    fix: str
+
+
 class SearchSpaceSpec(Document):
     """Which links there may be between the branches."""
 
     KIND: ClassVar[str] = "search_space"
     kind: Literal["search_space"] = "search_space"
-    links: tuple[LinkRule, ...]
-    """Rules; none for single-task training."""
-    fusion: Annotated[FusionSpec | dict[Text, FusionSpec], BeforeValidator(_fusion)] = FusionSpec()
-    """Of every destination, or {primary: {...}, auxiliary: {...}}."""
+    """This kind of file."""
+    links: tuple[LinkRule, ...] = Field(
+        examples=[[{"direction": "primary -> auxiliary", "operations": ["conv1x1"], "converges_to": "free"}], []]
+    )
+    """Rules; none ([]) for single-task training."""
+    fusion: Annotated[FusionSpec | dict[Text, FusionSpec], BeforeValidator(_fusion)] = Field(
+        default=FusionSpec(), examples=[{"combine": "add", "norm": "batch_norm", "activation": "relu"}, {"auxiliary": {"combine": "mix"}}]
+    )
+    """Of every destination, or {primary: {...}, auxiliary: {...}}, by role or task; plain sums, if left out."""
     constraints: Constraints = Constraints()
     """What is proven before any training."""
 
     @model_validator(mode="after")
     def _asymmetric(self) -> SearchSpaceSpec:
-        if self.constraints.inference != "all":
-            for i, rule in enumerate(self.links):
-                if rule.destination == "primary" and rule.converges_to != "zero":
-                    raise problem_at(
-                        ("links", i, "converges_to"), f"{rule.direction} converges to {rule.converges_to}, and would stay in the primary",
-                        "converges_to: zero, or constraints: {inference: all}", rule.converges_to,
-                    )  # fmt: skip
+        refuse(error_at(*found) for found in self._would_stay("primary"))
         for i, rule in enumerate(self.links):
-            if rule.combine is None and any(fusion.combine == "replace" for fusion in self._fusions_at(rule.destination)):
-                gathered({"links": lambda i=i, rule=rule: gathered({i: lambda: _require_plain(rule)})})
-        self._require_vanishing()
+            if rule.combine is None and self.fusion_at(rule.destination).combine == "replace":
+                refuse(_not_plain(rule, ("links", i)))
         return self
-
-    def _fusions_at(self, role: str) -> list[FusionSpec]:
-        if isinstance(self.fusion, FusionSpec):
-            return [self.fusion]
-        return [self.fusion[role]] if role in self.fusion else []
-
-    def _require_vanishing(self) -> None:
-        """A norm or activation on the primary's own value would outlive the links."""
-        into_primary = any(rule.destination not in ("auxiliary",) and rule.source != "primary" for rule in self.links)
-        if self.constraints.inference != "primary" or not any(rule.destination == "primary" for rule in self.links) or not into_primary:
-            return
-        path, fusion = (
-            (("fusion",), self.fusion) if isinstance(self.fusion, FusionSpec) else (("fusion", "primary"), self.fusion.get("primary"))
-        )
-        if not isinstance(fusion, FusionSpec) or fusion.on == "links":
-            return
-        for part, used in (("norm", fusion.norm.type != "none"), ("activation", fusion.activation != "none")):
-            if used:
-                raise problem_at(
-                    (*path, part), f"this {part} acts on the primary's own value and would stay after the links are cut",
-                    "on: links, or constraints: {inference: primary+fusion}",
-                )  # fmt: skip
 
     def fusion_of(self, task: str, primary: str) -> FusionSpec:
         """The fusion at a task's taps: of the task, else of its role."""
-        if isinstance(self.fusion, FusionSpec):
-            return self.fusion
         role = "primary" if task == primary else "auxiliary"
-        return self.fusion.get(task) or self.fusion.get(role) or FusionSpec()
+        return self.fusion if isinstance(self.fusion, FusionSpec) else self.fusion.get(task) or self.fusion_at(role)
 
-    def check_tasks(self, tasks: Mapping[str, object]) -> None:
-        """Every role or task that the space names must be there.
+    def fusion_at(self, name: str) -> FusionSpec:
+        """The fusion that is written for a role or a task."""
+        return self.fusion if isinstance(self.fusion, FusionSpec) else self.fusion.get(name, FusionSpec())
 
-        Raises:
-            ValidationError: One is not.
+    def problems_with(self, primary: str, tasks: Collection[str]) -> list[Problem]:
+        """What is wrong with the space for these tasks: names of none, and links that would stay in the primary.
+
+        Args:
+            primary: The primary task.
+            tasks: All tasks.
         """
         known = [*ROLES, *tasks]
-        for i, rule in enumerate(self.links):
-            for name in (rule.source, rule.destination):
-                if name not in known:
-                    raise problem_at(("links", i, "direction"), f"unknown role or task {name!r}", suggest(name, known), rule.direction)
+        named = [(("links", i, "direction"), end) for i, rule in enumerate(self.links) for end in (rule.source, rule.destination)]
         if not isinstance(self.fusion, FusionSpec):
-            for name in self.fusion:
-                if name not in known:
-                    raise problem_at(("fusion", name), f"unknown role or task {name!r}", suggest(name, known))
+            named += [(("fusion", name), name) for name in self.fusion]
+        found = [_Wrong(path, f"unknown role or task {name!r}", suggest(name, known)) for path, name in named if name not in known]
+        return [self.problem(message, *path, fix=fix) for path, message, fix in (*found, *self._would_stay(primary))]
+
+    def _would_stay(self, primary: str) -> Iterator[_Wrong]:
+        """Links, norms and activations that inference would keep in the primary, be it called so or by its task's name."""
+        into = [(i, rule) for i, rule in enumerate(self.links) if rule.destination in ("primary", primary)]
+        if self.constraints.inference == "all" or not into:
+            return
+        for i, rule in into:
+            if rule.converges_to != "zero":
+                message = f"{rule.direction} converges to {rule.converges_to}, and would stay in the primary"
+                yield _Wrong(("links", i, "converges_to"), message, "converges_to: zero, or constraints: {inference: all}")
+        fusion = self.fusion_of(primary, primary)
+        if self.constraints.inference == "primary+fusion" or fusion.on == "links":
+            return
+        one_for_all = isinstance(self.fusion, FusionSpec)
+        path = ("fusion",) if one_for_all else ("fusion", primary if primary in cast(Mapping[str, Any], self.fusion) else "primary")
+        for part, used in (("norm", fusion.norm.type != "none"), ("activation", fusion.activation != "none")):
+            if used:
+                message = f"this {part} acts on the primary's own value and would stay after the links are cut"
+                yield _Wrong((*path, part), message, "on: links, or constraints: {inference: primary+fusion}")

@@ -23,9 +23,6 @@ from yaml.events import (
     SequenceEndEvent,
     SequenceStartEvent,
 )
-from yaml.parser import Parser as PureParser
-from yaml.reader import Reader as PureReader
-from yaml.scanner import Scanner as PureScanner
 
 from graphnas.errors import Problem, Where, suggest
 from graphnas.spec.json_text import JsonError, json_tokens
@@ -36,6 +33,8 @@ DEEPEST = 100
 """Mappings and lists within each other; a spec has about ten."""
 LARGEST_EXPANSION = 100_000
 """Values that all aliases of a file together may stand for."""
+
+_PARSER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # only its events are used
 
 
 class Event(NamedTuple):
@@ -170,26 +169,9 @@ def _json(text: str) -> Iterator[Event]:
         raise _Stop(f"not JSON: {error}", *position(error.index), error.fix) from None
 
 
-class _PureParser(PureReader, PureScanner, PureParser):
-    """PyYAML's own parser, where libyaml is missing."""
-
-    def __init__(self, stream: str) -> None:
-        PureReader.__init__(self, stream)
-        PureScanner.__init__(self)
-        PureParser.__init__(self)
-
-
-def _parser(text: str) -> Any:
-    try:
-        from yaml.cyaml import CParser
-    except ImportError:
-        return _PureParser(text)
-    return CParser(text)
-
-
 def _yaml(text: str) -> Iterator[Event]:
     try:
-        parser = _parser(text)
+        parser = _PARSER(text)
         documents = 0
         while (event := parser.get_event()) is not None:
             mark = event.start_mark
@@ -211,7 +193,7 @@ _ENDS = {MappingEndEvent: "}", SequenceEndEvent: "]"}
 
 
 def _event(event: Any, line: int, column: int) -> Event | None:
-    kind = type(event)
+    kind: type[object] = event.__class__
     if kind is ScalarEvent:
         if event.tag is not None and event.tag != "!":
             return Event("broken", line, column, event.value, event.anchor, *_tag(event.tag))
@@ -274,12 +256,21 @@ def _syntax(text: str, error: yaml.MarkedYAMLError) -> _Stop:
 
 
 class _Open(NamedTuple):
-    """A mapping or list whose end has not come."""
+    """A mapping or list whose end has not come.
+
+    Args:
+        data: What is in it so far.
+        place: Where it stands.
+        name: Its key or index in the one around it; ``None`` for the outermost.
+        anchor: The name that aliases may use.
+        first: Number of events before it.
+    """
 
     data: Any
     place: Place
+    name: str | int | None
     anchor: str | None
-    first: int  # number of values before it
+    first: int
 
 
 @dataclass
@@ -288,7 +279,7 @@ class _Builder:
     lines: bool = True
     data: Any = None
     problems: list[Problem] = field(default_factory=list[Problem])
-    anchors: dict[str, tuple[Any, Place, int] | None] = field(default_factory=dict[str, "tuple[Any, Place, int] | None"])
+    anchors: dict[str, tuple[Any, Place, int] | None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.place = Place(self.shown, 1, 1) if self.lines else Place(self.shown)
@@ -344,39 +335,41 @@ class _Builder:
             data = self.alias(event, place)
         elif event.anchor is not None:
             self.anchors[event.anchor] = (data, place, 1)
-        self.put(data, place)
+        name = self.put(data, place)
         if event.kind in "{[":
             if len(self.stack) >= DEEPEST:
                 raise _Stop(f"more than {DEEPEST} mappings and lists within each other", event.line, event.column, "a flatter spec")
-            self.stack.append(_Open(data, place, event.anchor, self.count))
+            self.stack.append(_Open(data, place, name, event.anchor, self.count))
             if event.anchor is not None:
                 self.anchors[event.anchor] = None
 
-    def put(self, data: Any, place: Place) -> None:
-        """Add a value to what is open."""
+    def put(self, data: Any, place: Place) -> str | int | None:
+        """Add a value to what is open; returns its key or index there."""
         if not self.stack:
             self.data, self.place = data, place
-            return
+            return None
         parent = self.stack[-1]
         if self.key is None:
-            index = len(cast(list[Any], parent.data))
+            index = len(parent.data)
             parent.data.append(data)
             parent.place.children[index] = place
-            return
+            return index
         (name, event), self.key = self.key, None
         if self.lines:
             place.key_line, place.key_column = event.line, event.column
         if not self.duplicate:
             parent.data[name] = data
             parent.place.children[name] = place
+        return name
 
     def alias(self, event: Event, place: Place) -> Any:
         """A copy of what the anchor stands for; what is inside it keeps its place there."""
-        found = self.anchors.get(event.value, False)
-        if not found:
-            inside = found is None
+        found = self.anchors.get(event.value)
+        if found is None:
+            inside = event.value in self.anchors
             message = f"the alias *{event.value} stands inside what it stands for" if inside else f"no anchor &{event.value} stands before"
-            raise _Stop(message, event.line, event.column, suggest(event.value, [name for name, known in self.anchors.items() if known]))
+            known = [name for name, complete in self.anchors.items() if complete is not None]
+            raise _Stop(message, event.line, event.column, suggest(event.value, known) if known else "write the value out")
         data, original, size = found
         self.expanded += size
         if self.expanded > LARGEST_EXPANSION:
@@ -391,14 +384,11 @@ class _Builder:
 
     def path(self) -> Path_:
         """Of what is being read."""
-        found: list[str | int] = []
-        for outer, inner in zip(self.stack, self.stack[1:], strict=False):
-            found += [name for name, place in outer.place.children.items() if place is inner.place]
-        if self.stack and isinstance(self.stack[-1].data, list):
-            found.append(len(cast(list[Any], self.stack[-1].data)))
-        elif self.key is not None:
-            found.append(self.key[0])
-        return tuple(found)
+        found = [opened.name for opened in self.stack if opened.name is not None]
+        if self.key is not None:
+            return (*found, self.key[0])
+        in_list = self.stack and not isinstance(self.stack[-1].data, Located)
+        return (*found, len(self.stack[-1].data)) if in_list else tuple(found)
 
 
 def _copied(data: Any, place: Place) -> tuple[Any, Place]:
@@ -412,7 +402,8 @@ def _copied(data: Any, place: Place) -> tuple[Any, Place]:
         return mapping, own
     if isinstance(data, list):
         items: list[Any] = []
-        for index, value in enumerate(cast(list[Any], data)):
+        given = cast(list[Any], data)
+        for index, value in enumerate(given):
             item, own.children[index] = _copied(value, place.children[index])
             items.append(item)
         return items, own

@@ -2,43 +2,48 @@
 
 from __future__ import annotations
 
-import re
-from typing import Annotated, Any, ClassVar, Literal
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, ClassVar, Literal, cast
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic_core import InitErrorDetails
 
 from graphnas import registry  # not its names: one is a field here, and a field's default hides it from the annotations
 from graphnas.errors import suggest
-from graphnas.schema import Keyed, Named, Number, PositiveNumber, Spec, Text, gathered, problem_at
+from graphnas.schema import Keyed, Named, Number, PositiveNumber, Spec, Text, error_at, problem, refuse
 from graphnas.spec.document import Document
-from graphnas.spec.search_space import ROLES
-
-_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
+from graphnas.spec.search_space import ROLES, TASK_NAME
 
 
 class Normalization(Spec):
     """(x - mean) / std of each channel, of values in [0, 1]."""
 
-    mean: tuple[Number, ...] = Field(min_length=1)
+    mean: tuple[Number, ...] = Field(min_length=1, examples=[[0.5, 0.5, 0.5]])
     """One a channel."""
-    std: tuple[PositiveNumber, ...] = Field(min_length=1)
+    std: tuple[PositiveNumber, ...] = Field(min_length=1, examples=[[0.25, 0.25, 0.25]])
     """One a channel."""
+
+    @model_validator(mode="after")
+    def _as_many(self) -> Normalization:
+        if len(self.mean) != len(self.std):
+            refuse([error_at((), f"{len(self.mean)} means and {len(self.std)} deviations", "one of each a channel")])
+        return self
 
 
 def _normalization(value: Any) -> Any:
     if value in ("none", "imagenet") or isinstance(value, Normalization):
         return value
     if isinstance(value, str):
-        raise problem_at((), f"unknown normalization {value!r}", suggest(value, ["imagenet", "none"]), value)
+        raise problem(f"unknown normalization {value!r}", suggest(value, ["imagenet", "none"]))
     return Normalization.model_validate(value)
 
 
 class InputSpec(Spec):
     """An input of the networks."""
 
-    telling: ClassVar[str] = "key"
-    key: Text
-    """Which part of a sample."""
+    telling: ClassVar[str | None] = "key"
+    key: Text = Field(examples=["img.png"])
+    """The image's name within a sample: a member of a tar, a folder of a tree, a key of a dict."""
     normalize: Annotated[Literal["none", "imagenet"] | Normalization, BeforeValidator(_normalization)] = "none"
     """imagenet, none (values in [0, 1]), or {mean: [...], std: [...]}."""
 
@@ -48,31 +53,39 @@ class TaskPairSpec(Document):
 
     KIND: ClassVar[str] = "task_pair"
     kind: Literal["task_pair"] = "task_pair"
-    primary: Text
+    """This kind of file."""
+    primary: Text = Field(examples=["normals"])
     """The task whose network is kept; the others are auxiliaries."""
-    sources: dict[Text, Annotated[Spec, Named(registry.layouts, "layout")]] = Field(min_length=1)
+    sources: dict[Text, Annotated[Any, Named(registry.layouts, "layout")]] = Field(
+        min_length=1, examples=[{"rooms": {"layout": "webdataset", "train": "data/training.tar", "test": "data/testing.tar"}}]
+    )
     """Name -> data set; a source without a task's key has no labels for it."""
-    inputs: dict[Text, InputSpec] = Field(min_length=1)
+    inputs: dict[Text, InputSpec] = Field(min_length=1, examples=[{"image": {"key": "img.png", "normalize": "imagenet"}}])
     """Name -> input, by the names of the networks' inputs."""
-    tasks: dict[Text, Annotated[Spec, Named(registry.task_types, "type")]] = Field(min_length=1)
-    """Name -> task."""
-    transforms: tuple[Annotated[Spec, Keyed(registry.transforms)], ...] = ()
-    """Augmentation of the training samples, image and labels together, in this order."""
+    tasks: dict[Text, Annotated[Any, Named(registry.task_types, "type")]] = Field(
+        min_length=1, examples=[{"segmentation": {"type": "semantic_segmentation", "key": "seg.png", "classes": 11}}]
+    )
+    """Name -> task: its labels, loss and metrics."""
+    transforms: tuple[Annotated[Any, Keyed(registry.transforms)], ...] = Field(default=(), examples=[["horizontal_flip"]])
+    """Augmentation of the training samples, image and labels together, in this order; none, if left out."""
 
-    @field_validator("tasks")
+    @field_validator("tasks", mode="before")
     @classmethod
-    def _names(cls, value: dict[str, Spec]) -> dict[str, Spec]:
-        def check(name: str) -> None:
-            if name in ROLES:
-                raise problem_at((), f"{name!r} is a role, and no name of a task", "name the task after what it predicts")
-            if _NAME.fullmatch(name) is None:
-                raise problem_at((), f"{name!r} is no name: letters, digits, - and _", "start with a letter")
-
-        gathered({name: (lambda name=name: check(name)) for name in value})
-        return value
+    def _names(cls, value: Any) -> Any:
+        if isinstance(value, Mapping):
+            refuse(_bad_names(cast(Mapping[str, Any], value)))
+        return cast(Any, value)
 
     @model_validator(mode="after")
     def _primary_is_a_task(self) -> TaskPairSpec:
         if self.primary not in self.tasks:
-            raise problem_at(("primary",), f"{self.primary!r} is no task", suggest(self.primary, self.tasks), self.primary)
+            refuse([error_at(("primary",), f"{self.primary!r} is no task", suggest(self.primary, self.tasks), self.primary)])
         return self
+
+
+def _bad_names(tasks: Mapping[str, Any]) -> Iterator[InitErrorDetails]:
+    for name in map(str, tasks):
+        if name in ROLES:
+            yield error_at((name,), f"{name!r} is a role, and no name of a task", "name the task after what it predicts", key=True)
+        elif TASK_NAME.fullmatch(name) is None:
+            yield error_at((name,), f"{name!r} is no name of a task", "letters, digits, - and _; a letter first", key=True)
