@@ -14,7 +14,7 @@ from graphnas.compiler.branch import Branch
 from graphnas.compiler.infer import infer
 from graphnas.compiler.lower import lower
 from graphnas.compiler.supernet import Supernet
-from graphnas.compiler.weave import weave
+from graphnas.compiler.weave import uncollected, weave
 from graphnas.compiler.weights import load_weights, read_weights
 from graphnas.errors import GraphNASError, Problem, SpecError
 from graphnas.graph.graph import Graph
@@ -43,7 +43,17 @@ def build(
     Raises:
         SpecError, RecordError: All that does not fit, in all networks.
     """
-    given = networks or {}
+    with uncollected():
+        return _build(spec, input_types, networks or {}, tasks, space)
+
+
+def _build(
+    spec: SearchSpec,
+    input_types: Mapping[str, ValueType],
+    given: Mapping[str, Branch],
+    tasks: Sequence[str] | None,
+    space: SearchSpaceSpec | None,
+) -> Supernet:
     wanted = list(tasks) if tasks is not None else [spec.primary_task, *spec.auxiliaries]
     problems: list[Problem] = []
     branches: dict[str, Branch] = {}

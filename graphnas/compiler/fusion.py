@@ -80,6 +80,11 @@ class FusedLink(nn.Module):
                 gate = 1.0 if gates is None else gates if len(self.names) == 1 else gates[k]
                 yield module(source, gate, destination)
 
+    def carrying(self, values: Tensor) -> Tensor:
+        """Of (K,) values those of the candidates that carry something."""
+        kept = [k for k, name in enumerate(self.names) if name in self._modules]
+        return values if len(kept) == len(self.names) else values[kept]
+
     def gains(self) -> Tensor:
         """(K,) gains of the operations' weights; 0 for one that carries nothing."""
         assert self.alpha is not None

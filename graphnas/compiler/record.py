@@ -21,7 +21,7 @@ from torch import Tensor, fx, nn
 from torch.overrides import TorchFunctionMode
 
 from graphnas.compiler.meta import set_type
-from graphnas.compiler.numbers import RecordedFlag, RecordedInt, Value, plain
+from graphnas.compiler.numbers import RecordedFlag, RecordedFloat, RecordedInt, Value, plain
 from graphnas.errors import RecordError
 from graphnas.graph.types import ValueType, type_of_shape
 
@@ -273,7 +273,7 @@ class _Recorder(TorchFunctionMode):
 
     def as_node(self, value: Any) -> Any:
         """An argument of the run as an argument of a node."""
-        if isinstance(value, (RecordedInt, RecordedFlag)):
+        if isinstance(value, (RecordedInt, RecordedFloat, RecordedFlag)):
             return value.resolve()
         if isinstance(value, Tensor):
             return self.tensor(value)

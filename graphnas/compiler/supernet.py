@@ -128,8 +128,8 @@ class Supernet(fx.GraphModule):
         values: dict[int, list[Tensor]] = {}
         for link, fused in self._by_rule():
             if link.rule in penalized and link.id in gates:
-                gate = gates[link.id]
-                values.setdefault(link.rule, []).append(gate * fused.gains() if penalized[link.rule].of == "contribution" else gate)
+                gate = gates[link.id] * fused.gains() if penalized[link.rule].of == "contribution" else gates[link.id]
+                values.setdefault(link.rule, []).append(fused.carrying(gate))
         return sum((penalized[rule](found, progress) for rule, found in values.items()), start=total)
 
     @torch.no_grad()

@@ -34,12 +34,12 @@ def weave(branches: Mapping[str, Branch], *, primary: str, space: SearchSpaceSpe
     Raises:
         SpecError: The space does not fit the branches, or its constraints can't be proven.
     """
-    with _uncollected():
+    with uncollected():
         return _weave(branches, primary, space)
 
 
 @contextlib.contextmanager
-def _uncollected() -> Iterator[None]:
+def uncollected() -> Iterator[None]:
     """Building makes many objects and no garbage: collecting meanwhile only costs time, more and more of it."""
     enabled = gc.isenabled()
     gc.disable()

@@ -10,6 +10,7 @@ import json
 import os
 import tempfile
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,6 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from graphnas import __version__
 from graphnas.compiler.infer import infer
 from graphnas.compiler.lower import lower
 from graphnas.compiler.weights import WEIGHTS, load_weights, read_weights
@@ -48,7 +48,7 @@ def save(pruned: Pruned, folder: str | Path, *, task: Mapping[str, Any] | None =
     description = {
         "kind": "artifact",
         "version": _FORMAT,
-        "graphnas": __version__,
+        "graphnas": version("graphnas"),
         "torch": torch.__version__,
         "network": None if pruned.spec is None else dump_spec(pruned.spec),
         "inputs": {name: list(shape) for name, shape in pruned.example_shapes.items()},
@@ -74,7 +74,9 @@ def load(folder: str | Path, *, into: nn.Module | None = None) -> nn.Module:
     weights = read_weights(source)
     proven = _read_json(source / CERTIFICATE).get("weights_sha256")
     if proven != weights_sha256(weights):
-        raise ArtifactError(f"{source / WEIGHTS} is not what {CERTIFICATE} was written for: its hash differs", fix="copy or make the artifact again")
+        raise ArtifactError(
+            f"{source / WEIGHTS} is not what {CERTIFICATE} was written for: its hash differs", fix="copy or make the artifact again"
+        )
     module = into if into is not None else _built(description, source)
     load_weights(module, weights, source=str(source / WEIGHTS))
     return module.eval()
@@ -93,7 +95,9 @@ def read_description(folder: str | Path) -> dict[str, Any]:
     if description.get("kind") != "artifact":
         raise ArtifactError(f"{source / SPEC} describes no artifact", fix="name the folder that graphnas search wrote: RUN/artifact")
     if description.get("version") != _FORMAT:
-        raise ArtifactError(f"{source / SPEC} has format {description.get('version')}, this graphnas reads {_FORMAT}", fix="use the graphnas that wrote it")
+        raise ArtifactError(
+            f"{source / SPEC} has format {description.get('version')}, this graphnas reads {_FORMAT}", fix="use the graphnas that wrote it"
+        )
     return description
 
 
@@ -117,7 +121,9 @@ def _built(description: Mapping[str, Any], source: Path) -> nn.Module:
     except (KeyError, TypeError, ValueError) as error:
         raise ArtifactError(f"{source / SPEC} is not whole: {error}", fix="copy or make the artifact again") from None
     except GraphNASError as error:
-        raise ArtifactError(f"{source / SPEC} can't be built: {error}", fix="register the operations that it names (--plugin MODULE)") from error
+        raise ArtifactError(
+            f"{source / SPEC} can't be built: {error}", fix="register the operations that it names (--plugin MODULE)"
+        ) from error
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -149,5 +155,3 @@ def _write(path: Path, write: Any) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
-
-
