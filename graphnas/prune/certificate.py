@@ -151,7 +151,7 @@ def _difference(first: Any, second: Any) -> float:
 
 
 def _supernet_difference(net: Supernet, module: nn.Module, example: Mapping[str, Tensor], cut: Collection[str]) -> float:
-    closed = copy.deepcopy(net).cpu().eval()
+    closed = copy.deepcopy(net).to(device="cpu", memory_format=torch.contiguous_format).eval()  # pyright: ignore[reportCallIssue, reportUnknownMemberType, reportUnknownVariableType]
     for fusion in closed.fusions.values():
         fusion.closed = frozenset(cut)
     inputs = {name: value for task in net.tasks for name, value in net.recorded[task].example.items()}

@@ -152,7 +152,7 @@ def _standing_alone(cut: fx.GraphModule, net: Supernet, keeps_branches: bool) ->
         source: nn.Module = fx.GraphModule(cut, cut.graph)  # only what is called
     else:
         source = cut.get_submodule(f"branches.{net.primary}")
-    copied: Any = copy.deepcopy(source).cpu()
+    copied: Any = copy.deepcopy(source).to(device="cpu", memory_format=torch.contiguous_format)
     made._parameters.update(copied._parameters)
     made._buffers.update(copied._buffers)
     made._non_persistent_buffers_set.update(copied._non_persistent_buffers_set)

@@ -25,7 +25,7 @@ from graphnas.search import checkpoint
 from graphnas.search.budget import Budget
 from graphnas.search.log import MetricsLog
 from graphnas.search.loop import Loop, Phase, Surroundings, logged_bytes
-from graphnas.search.precision import make_precision
+from graphnas.search.precision import in_memory_format, make_precision
 from graphnas.search.progress import ProgressCallback, silent
 from graphnas.search.random_state import given_back
 from graphnas.spec import SearchSpaceSpec, SearchSpec, load_spec
@@ -206,7 +206,8 @@ class _Run:
     def _compile(self, spec: SearchSpec, data: Data) -> Supernet:
         """A fresh supernet; networks that were given are copied, so that no training changes them."""
         given = {task: copied(branch) for task, branch in self._networks.items() if task in spec.task_pair.tasks}
-        return build(spec, data.input_types(), networks=given).to(self._precision.device)
+        net = build(spec, data.input_types(), networks=given).to(self._precision.device)
+        return in_memory_format(net, spec.runtime.memory_format)
 
     def _trained_network(self, spec: SearchSpec, net: Supernet, data: Data) -> Trained:
         task = spec.primary_task

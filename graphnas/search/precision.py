@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from graphnas.errors import Problem, SpecError
 
 _AUTOCAST = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -74,3 +76,12 @@ def find_device(name: str) -> torch.device:
         said = str(error).strip().splitlines()[0]
         raise SpecError(Problem(f"no device {name!r}: {said}", path="runtime.device", fix="device: auto")) from None
     return device
+
+
+def in_memory_format(network: Network, memory_format: Literal["contiguous", "channels_last"]) -> Network:
+    """The network, in place, with the weights of its 2d convolutions laid out as ``runtime.memory_format`` says."""
+    if memory_format == "channels_last":
+        for parameter in network.parameters():
+            if parameter.dim() == 4:
+                parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+    return network

@@ -133,7 +133,7 @@ class Training(Spec):
     clip_gradient: PositiveNumber | None = Field(default=None, examples=[1.0])
     """Largest norm of the gradient of all weights; any, if left out."""
     alpha_step: AlphaStep = AlphaStep()
-    """What is special in the alpha half of an alternation."""
+    """What differs in an alpha step from a weight step."""
     select: Select = Field(default=Select(), examples=[{"metric": "mean_angle", "after": "ramp_end"}])
     """Which weights become the artifact; the last, if left out."""
     evaluate_every: Every = Field(default=Every(epochs=1), examples=[{"epochs": 5}])
@@ -156,6 +156,8 @@ class Runtime(Spec):
     """auto, cpu, cuda, cuda:1, mps."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     """Of the forward pass, by autocast."""
+    memory_format: Literal["contiguous", "channels_last"] = "contiguous"
+    """How images lie in memory while training; channels_last is often faster for convolutions. What is saved is contiguous."""
     workers: NonNegativeInt = 0
     """Processes that load data; any number gives the same results."""
     threads: PositiveInt | None = Field(default=None, examples=[4])
@@ -188,8 +190,10 @@ class SearchSpec(Document):
         default_factory=_sum, examples=[{"type": "sum", "weights": {"segmentation": {"start": 12, "end": 0}}}]
     )
     """How the tasks' losses are combined; their plain sum, if left out."""
-    training: Training
-    """What is trained, and how long."""
+    training: Training = Field(
+        examples=[{"epochs": 60, "batch_size": 8, "optimizers": {"weights": {"type": "adamw", "lr": 3e-3}, "alphas": {"type": "adam", "lr": 1e-2}}}]
+    )
+    """How long, in which steps, with which optimizers."""
     runtime: Runtime = Runtime()
     """Where and how, not what."""
     baseline: Literal["single-task", "none"] = "single-task"
