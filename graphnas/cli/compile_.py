@@ -65,9 +65,12 @@ def _draw(net: Supernet, file: Path) -> None:
     from graphnas.cli.mermaid import mermaid
     from graphnas.cli.picture import picture
     from graphnas.cli.svg import svg
+    from graphnas.cli.terminal import short
 
     vanishing = [index for index, rule in enumerate(net.space.links) if rule.converges_to == "zero"]
-    drawn = picture({task: branch.graph for task, branch in net.recorded.items()}, net.links, net.primary, vanishing)
+    graphs = {task: branch.graph for task, branch in net.recorded.items()}
+    captions = {task: f"{short(branch.graph.parameters)} parameters, {short(branch.macs)} MACs" for task, branch in net.recorded.items()}
+    drawn = picture(graphs, captions, net.links, net.primary, vanishing)
     file.write_text(svg(drawn) if file.suffix == ".svg" else mermaid(drawn), encoding="utf-8")
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from graphnas.cli.terminal import short
 from graphnas.graph.graph import Graph, Tap
 from graphnas.graph.links import Direction, Link
 
@@ -66,18 +65,29 @@ class Picture:
         return found
 
 
-def picture(graphs: Mapping[str, Graph], links: Sequence[Link], primary: str, vanishing: Iterable[int]) -> Picture:
-    """The picture of branches, given as typed graphs by task, and of the links between them."""
+def picture(
+    graphs: Mapping[str, Graph], captions: Mapping[str, str], links: Sequence[Link], primary: str, vanishing: Iterable[int]
+) -> Picture:
+    """The picture of branches and of the links between them.
+
+    Args:
+        graphs: Task -> its branch as a typed graph.
+        captions: Task -> the size of its branch in words.
+        links: The candidate links.
+        primary: The primary task.
+        vanishing: Rules (by index) whose links are gone at inference.
+    """
     tasks = [primary, *(task for task in graphs if task != primary)]
-    return Picture(tuple(_column(task, graphs[task], task == primary) for task in tasks), tuple(links), frozenset(vanishing))
+    columns = tuple(_column(task, graphs[task], captions[task], task == primary) for task in tasks)
+    return Picture(columns, tuple(links), frozenset(vanishing))
 
 
-def _column(task: str, graph: Graph, primary: bool) -> Column:
+def _column(task: str, graph: Graph, caption: str, primary: bool) -> Column:
     types = {node.name: node.type for node in graph.nodes}
     return Column(
         task=task,
         primary=primary,
-        caption=f"{short(graph.parameters)} parameters" + (f", {short(graph.macs)} MACs" if graph.macs is not None else ""),
+        caption=caption,
         taps=graph.taps,
         inputs=tuple((node.name, str(node.type)) for node in graph.inputs),
         outputs=tuple((name, str(types[node])) for name, node in graph.outputs.items()),

@@ -20,37 +20,32 @@ def print_results(result: SearchResult, *, as_json: bool) -> None:
     if as_json:
         show_json({"folder": str(result.folder), "artifact": str(artifact), **result.details})
         return
-    title = f"primary, on the {result.split} split" if result.split else "no split to measure on"
-    lines = [f"artifact: {artifact}"]
+    lines = [*certificate_lines(result.certificate), f"artifact: {artifact}"]
     if result.cut_gap is not None:
-        lines.insert(0, f"cut gap: {cell(result.cut_gap)} ({result.metric}, supernet minus the same network cut)")
-    show(result_table(title, result.rows), "\n".join([*certificate_lines(result.certificate), *lines]))
+        lines.insert(0, f"cut gap: {cell(result.cut_gap)} ({result.metric} of the supernet minus that of the same network cut)")
+    show(result_table(result.rows, result.metric, result.split), "\n".join(lines))
 
 
-def result_table(title: str, rows: Sequence[Mapping[str, Any]]) -> Table:
-    """single-task, supernet and pruned side by side.
+def result_table(rows: Sequence[Mapping[str, Any]], metric: str, split: str | None) -> Table:
+    """single-task, supernet and pruned side by side, by the metric that is judged by; the other metrics are in ``results.json``.
 
     Args:
-        title: What was measured.
         rows: ``name``, ``metrics`` (name -> value), ``macs``, ``parameters``, ``seconds`` each.
+        metric: The metric.
+        split: Where it was measured; ``None`` if nowhere.
     """
-    metrics = list(dict.fromkeys(name for row in rows for name in row["metrics"]))
-    numbers = ("inference MACs", "parameters", "training seconds")
+    numbers = (metric, "inference MACs", "parameters", "training seconds")
     return table(
-        title,
-        ("network", *metrics, *numbers),
-        [
-            (
-                row["name"],
-                *(row["metrics"].get(name) for name in metrics),
-                row["macs"],
-                row["parameters"],
-                round(row["seconds"]) if row["seconds"] is not None else None,
-            )
-            for row in rows
-        ],
-        right=(*metrics, *numbers),
+        f"the primary on the {split} split" if split else "no data to measure on",
+        ("network", *numbers),
+        [(row["name"], row["metrics"].get(metric), row["macs"], row["parameters"], _seconds(row["seconds"])) for row in rows],
+        right=numbers,
     )
+
+
+def _seconds(seconds: float | None) -> int | str | None:
+    """Whole seconds, from ten on."""
+    return seconds if seconds is None else round(seconds) if seconds >= 10 else f"{seconds:.1f}"
 
 
 def certificate_lines(certificate: Certificate) -> list[str]:
