@@ -47,18 +47,14 @@ def task_types(pair: TaskPairSpec) -> dict[str, TaskType]:
 
 
 def judge_of(spec: SearchSpec, task: str, data: Data) -> Judge:
-    """How a network for this task is judged: by ``training.select`` if it is the primary, else by its type's first metric.
-
-    Raises:
-        SpecError: The task has no such metric, or there is no validation split to judge on.
-    """
+    """How a network for this task is judged: by the metric of ``training.select`` if it has it, else by its type's first."""
     directions = task_types(spec.task_pair)[task].metric_directions
     select = spec.training.select
-    validated = bool(data.sizes().get("validation", {}).get(task))
+    validated = data.sizes()["validation"][task] > 0
     first = next(iter(directions))
     if select.metric == "last":
         return Judge(first, directions[first], None, validated)
-    metric = select.metric if task == spec.primary_task else first
+    metric = select.metric if select.metric in directions else first  # another task that is trained alone may have other metrics
     return Judge(metric, directions[metric], select.after, validated)
 
 

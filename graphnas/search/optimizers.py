@@ -121,10 +121,13 @@ def optimizer_state(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor]
 def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
     """Give an optimizer built from the same spec the state that ``optimizer_state`` returned."""
     state: dict[int, dict[str, Any]] = {}
-    order = {name: index for index, (name, _) in enumerate(_named(optimizer))}
+    order = {name: (index, parameter) for index, (name, parameter) in enumerate(_named(optimizer))}
     for entry, value in [*tensors.items(), *values.items()]:
         name, _, key = entry.rpartition("/")
-        state.setdefault(order[name], {})[key] = value
+        index, parameter = order[name]
+        if isinstance(value, Tensor) and value.shape == parameter.shape:
+            value = torch.empty_like(parameter, dtype=value.dtype).copy_(value)  # noqa: PLW2901  # in the parameter's memory format
+        state.setdefault(index, {})[key] = value
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
-from pydantic import model_validator
+from pydantic import Field, GetJsonSchemaHandler, model_validator
+from pydantic_core import CoreSchema
 from torch import Tensor
 
 from graphnas.schema import NonNegativeNumber, Spec
@@ -14,9 +15,9 @@ from graphnas.schema import NonNegativeNumber, Spec
 class LinearWeight(Spec):
     """The weight of one task's loss, linear over training; a plain number is constant."""
 
-    start: NonNegativeNumber
+    start: NonNegativeNumber = Field(examples=[12])
     """Weight at the first step."""
-    end: NonNegativeNumber
+    end: NonNegativeNumber = Field(examples=[0])
     """Weight at the end of training."""
 
     @model_validator(mode="before")
@@ -26,6 +27,10 @@ class LinearWeight(Spec):
             return {"start": value, "end": value}
         return value
 
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, object]:
+        return {"title": cls.__name__, "anyOf": [{"type": "number", "minimum": 0}, handler.resolve_ref_schema(handler(schema))]}
+
     def at(self, progress: float) -> float:
         """The weight at a share of training."""
         return self.start + (self.end - self.start) * progress
@@ -34,7 +39,7 @@ class LinearWeight(Spec):
 class Balance(Spec, ABC):
     """Combines the losses of one batch; subclasses add ``type: Literal["name"] = "name"``."""
 
-    weights: dict[str, LinearWeight] = {}
+    weights: dict[str, LinearWeight] = Field(default={}, examples=[{"normals": 3, "segmentation": {"start": 12, "end": 0}}])
     """Task -> weight of its loss: a number, or {start, end}; a task that is not named weighs 1."""
 
     @abstractmethod
