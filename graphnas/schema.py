@@ -163,6 +163,16 @@ class Spec(BaseModel):
             details = [_in_words_of(cls, found) for found in error.errors(include_url=False)]
             raise ValidationError.from_exception_data(error.title, details) from None
 
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        made = handler(schema)
+        if cls.telling is None:
+            return made
+        fields = handler.resolve_ref_schema(made)
+        about = ("title", "description", "default", "examples")
+        alone = {key: part for key, part in fields["properties"][cls.telling].items() if key not in about}
+        return {"title": cls.__name__, "anyOf": [alone, fields]}
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Spec):
             return NotImplemented

@@ -22,9 +22,9 @@ class Network(Operation):
     """Another network: its inputs in order are those of the node, its only output is the node's value; what is inside may be read too."""
 
     op: Literal["network"] = "network"
-    use: Annotated[NetworkSpec, Checked(NetworkSpec.model_validate, {"type": ["string", "object"]})]
+    use: Annotated[NetworkSpec, Checked(NetworkSpec.model_validate, {"type": ["string", "object"]})] = Field(examples=["block.yaml"])
     """A preset, a path relative to this file, or the network itself."""
-    parameters: dict[str, Any] = Field(default_factory=dict[str, Any])
+    parameters: dict[str, Any] = Field(default_factory=dict[str, Any], examples=[{"channels": 64}])
     """Values of its parameters."""
     _bound: NetworkSpec | None = PrivateAttr(default=None)
     _graphs: dict[tuple[ValueType, ...], Graph] = PrivateAttr(default_factory=dict[tuple[ValueType, ...], Graph])

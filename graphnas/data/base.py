@@ -26,11 +26,11 @@ class Validation(Spec):
 
     telling: ClassVar[str | None] = "path"
 
-    path: FilePath | None = None
+    path: FilePath | None = Field(default=None, examples=["data/validation.tar"])
     """Where the validation samples lie, as for train; or"""
-    fraction: Share | None = Field(default=None, gt=0, lt=1)
+    fraction: Share | None = Field(default=None, gt=0, lt=1, examples=[0.2])
     """share of the training samples to set apart (a fifth if neither is said),"""
-    group: Text | None = None
+    group: Text | None = Field(default=None, examples=["map"])
     """samples with the same value of this field (of a sample's JSON, or of its dict) never on both sides."""
 
     @model_validator(mode="after")
@@ -110,9 +110,9 @@ class Layout(Spec, ABC):
 class FileLayout(Layout):
     """A layout of files: a path for each split."""
 
-    train: FilePath
+    train: FilePath = Field(examples=["data/training.tar"])
     """Samples to learn from."""
-    test: FilePath | None = None
+    test: FilePath | None = Field(default=None, examples=["data/testing.tar"])
     """Samples that are touched once, at the end."""
 
     def path(self, part: Part) -> str | None:

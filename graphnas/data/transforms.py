@@ -57,7 +57,7 @@ class Resize(Transform):
     random: ClassVar[bool] = False
     telling: ClassVar[str | None] = "size"
 
-    size: tuple[PositiveInt, PositiveInt]
+    size: tuple[PositiveInt, PositiveInt] = Field(examples=[[40, 56]])
     """Height and width, in pixels."""
 
     def apply(self, values: Sequence[tv_tensors.TVTensor], random: Random) -> list[tv_tensors.TVTensor]:
@@ -71,7 +71,7 @@ class RandomCrop(Transform):
     random: ClassVar[bool] = True
     telling: ClassVar[str | None] = "size"
 
-    size: tuple[PositiveInt, PositiveInt]
+    size: tuple[PositiveInt, PositiveInt] = Field(examples=[[40, 56]])
     """Height and width, in pixels."""
 
     def apply(self, values: Sequence[tv_tensors.TVTensor], random: Random) -> list[tv_tensors.TVTensor]:
@@ -94,6 +94,7 @@ class HorizontalFlip(Transform):
     telling: ClassVar[str | None] = "probability"
 
     probability: Share = 0.5
+    """Share of the samples that are flipped."""
 
     def apply(self, values: Sequence[tv_tensors.TVTensor], random: Random) -> list[tv_tensors.TVTensor]:
         if random.random() >= self.probability:
@@ -113,10 +114,14 @@ class ColorJitter(Transform):
 
     strength: NonNegativeNumber = 0.0
     """Of brightness, contrast and saturation, where they do not say their own."""
-    brightness: NonNegativeNumber | None = None
-    contrast: NonNegativeNumber | None = None
-    saturation: NonNegativeNumber | None = None
+    brightness: NonNegativeNumber | None = Field(default=None, examples=[0.3])
+    """Largest change, as a share; ``strength``, if left out."""
+    contrast: NonNegativeNumber | None = Field(default=None, examples=[0.3])
+    """Largest change, as a share; ``strength``, if left out."""
+    saturation: NonNegativeNumber | None = Field(default=None, examples=[0.3])
+    """Largest change, as a share; ``strength``, if left out."""
     hue: NonNegativeNumber = Field(default=0.0, le=0.5)
+    """Largest turn of the color circle, as a share of it."""
 
     def apply(self, values: Sequence[tv_tensors.TVTensor], random: Random) -> list[tv_tensors.TVTensor]:
         amounts: list[tuple[str, float]] = []

@@ -43,6 +43,7 @@ class Penalty(Spec, ABC):
     """
 
     strength: Number = Field(default=1.0, ge=0)
+    """Factor of the penalty in the loss, in full."""
     ramp: tuple[Share, Share] = (0.0, 0.0)
     """Shares of training between which the strength grows from 0."""
     of: Literal["gate", "contribution"] = "gate"

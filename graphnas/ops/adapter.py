@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor
 
 from graphnas.graph.types import Image, Tokens, ValueType, Vector
@@ -34,7 +35,7 @@ class AdaptedOperation(LinkOperation, ABC):
 
     resize: Resize = "bilinear"
     """How an image is resized where the resolutions differ."""
-    prefix: NonNegativeInt | None = None
+    prefix: NonNegativeInt | None = Field(default=None, examples=[1])
     """Class or register tokens before the patches, for tokens whose type doesn't tell; the patches are then taken for a square."""
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 
+from pydantic import Field
 from torch import Tensor, nn
 
 from graphnas.graph.types import ValueType
@@ -33,7 +34,7 @@ class TypeRuleError(Exception):
 class Operation(Spec, ABC):
     """A node of a network. Subclasses add ``op: Literal["name"] = "name"`` and their parameters."""
 
-    inputs: Text | tuple[Text, ...] | None = None
+    inputs: Text | tuple[Text, ...] | None = Field(default=None, examples=["stem", ["left", "right"]])
     """Names of the values it reads; left out, the node before (for the first, the network's only input)."""
     repeat: PositiveInt = 1
     """How many times in a row, each with weights of its own; the copies are named NAME.0, NAME.1, ..."""

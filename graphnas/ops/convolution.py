@@ -24,7 +24,7 @@ class Conv2d(Operation):
     """Pixels, one number or [rows, columns]."""
     stride: Pair = 1
     """Pixels between two windows, one number or [rows, columns]."""
-    padding: PairFrom0 | None = None
+    padding: PairFrom0 | None = Field(default=None, examples=[1])
     """Zeros at each side; left out, so many that an odd kernel of stride 1 keeps the size."""
     dilation: Pair = 1
     """Pixels between the taps of a window, one number or [rows, columns]."""

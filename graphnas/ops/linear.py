@@ -44,7 +44,7 @@ class Mlp(Operation):
     op: Literal["mlp"] = "mlp"
     hidden_features: PositiveInt = Field(examples=[768])
     """Width between the two layers."""
-    out_features: PositiveInt | None = None
+    out_features: PositiveInt | None = Field(default=None, examples=[64])
     """Left out, as many as the input has."""
     activation: ActivationName = "gelu"
     """Between the two layers."""

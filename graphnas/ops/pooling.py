@@ -6,6 +6,7 @@ from abc import ABC
 from collections.abc import Sequence
 from typing import Literal
 
+from pydantic import Field
 from torch import Tensor, nn
 
 from graphnas.graph.types import Image, Tokens, ValueType, Vector
@@ -18,7 +19,7 @@ class _Pool2d(Operation, ABC):
 
     kernel_size: Pair = 2
     """Pixels, one number or [rows, columns]."""
-    stride: Pair | None = None
+    stride: Pair | None = Field(default=None, examples=[2])
     """Left out, the kernel's size."""
     padding: PairFrom0 = 0
     """At each side; at most half the kernel."""

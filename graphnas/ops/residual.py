@@ -84,7 +84,7 @@ class Bottleneck(_ResidualBlock):
     """1x1, 3x3 and 1x1 convolutions and a way around them; the stride is at the 3x3."""
 
     op: Literal["bottleneck"] = "bottleneck"
-    width: PositiveInt | None = None
+    width: PositiveInt | None = Field(default=None, examples=[64])
     """Channels of the 3x3 convolution; left out, a quarter of ``out_channels``."""
     groups: PositiveInt = 1
     """Of the 3x3 convolution."""

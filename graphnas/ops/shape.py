@@ -7,7 +7,7 @@ from abc import ABC
 from collections.abc import Sequence
 from typing import Literal
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from graphnas.graph.types import Image, Tokens, ValueType, Vector
@@ -70,7 +70,7 @@ class ToImage(_Reshape):
     """
 
     op: Literal["to_image"] = "to_image"
-    grid: tuple[PositiveInt, PositiveInt] | None = None
+    grid: tuple[PositiveInt, PositiveInt] | None = Field(default=None, examples=[[14, 14]])
     """Rows and columns of the patches, where the input's type doesn't tell."""
 
     def infer(self, inputs: Sequence[ValueType]) -> Image:
@@ -97,9 +97,9 @@ class Upsample(_Reshape):
     """An image to another resolution: ``scale`` times, to a ``size``, or to that of a second input."""
 
     op: Literal["upsample"] = "upsample"
-    scale: PositiveInt | None = None
+    scale: PositiveInt | None = Field(default=None, examples=[2])
     """How many times as high and wide."""
-    size: Pair | None = None
+    size: Pair | None = Field(default=None, examples=[[48, 64]])
     """Pixels, one number or [rows, columns]; the same whatever the network's input."""
     mode: Literal["bilinear", "nearest"] = "bilinear"
     """How values between pixels are found."""

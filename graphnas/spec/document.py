@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Literal
 
-from pydantic import ModelWrapValidatorHandler, PrivateAttr, model_validator
+from pydantic import GetJsonSchemaHandler, ModelWrapValidatorHandler, PrivateAttr, model_validator
+from pydantic_core import CoreSchema
 
 from graphnas.errors import Problem, Where
 from graphnas.schema import Spec
@@ -34,6 +35,12 @@ class Document(Spec):
         if isinstance(value, Located):
             made._place = value.place
         return made
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        fields = handler.resolve_ref_schema(handler(schema))
+        reference = {"type": "string", "description": "A file, relative to this one, or the name of a shipped preset."}
+        return {"title": cls.__name__, "anyOf": [reference, fields]}
 
     def where(self, *path: str | int) -> Where | None:
         """The place of a field in the user's file, or of its nearest ancestor there; ``None`` for what was built in Python.

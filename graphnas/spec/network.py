@@ -111,7 +111,7 @@ class NetworkSpec(Document):
     parameters: dict[Text, Parameter] = Field(default={}, examples=[{"out_channels": {"type": "integer", "minimum": 1}}])
     """Name -> parameter; ``$name`` in a node stands for its value. ``out_channels`` is bound from the task."""
     inputs: dict[Text, Text] = Field(min_length=1, examples=[{"image": "image[3, H, W]"}])
-    """Name -> type: image[C, H, W], tokens[L, D], ids[L], mask[L] or vector[D]; the batch is implied, sizes that are names come from data."""
+    """Name -> type: image[C, H, W], tokens[L, D], ids[L], mask[L] or vector[D]; the batch is implied, named sizes come from the data."""
     nodes: dict[Text, Annotated[Any, _OPERATION]] = Field(
         min_length=1, examples=[{"head": {"op": "conv2d", "out_channels": "$out_channels"}}]
     )

@@ -191,7 +191,13 @@ class SearchSpec(Document):
     )
     """How the tasks' losses are combined; their plain sum, if left out."""
     training: Training = Field(
-        examples=[{"epochs": 60, "batch_size": 8, "optimizers": {"weights": {"type": "adamw", "lr": 3e-3}, "alphas": {"type": "adam", "lr": 1e-2}}}]
+        examples=[
+            {
+                "epochs": 60,
+                "batch_size": 8,
+                "optimizers": {"weights": {"type": "adamw", "lr": 3e-3}, "alphas": {"type": "adam", "lr": 1e-2}},
+            }
+        ]
     )
     """How long, in which steps, with which optimizers."""
     runtime: Runtime = Runtime()

@@ -66,7 +66,7 @@ class LinkRule(Spec):
     """How architecture parameters become weights of the operations; sigmoid, if left out."""
     penalty: Annotated[Penalty, Named(penalties, "type")] | None = Field(default=None, examples=[{"type": "l1", "strength": 10}])
     """What drives the gates; nothing, if left out."""
-    converges_to: Literal["zero", "free", "binary"]
+    converges_to: Literal["zero", "free", "binary"] = Field(examples=["zero"])
     """What the gates must be in the end: zero (the link is gone at inference), binary (0 or 1), or free."""
     combine: Combine | None = Field(default=None, examples=["mix"])
     """How what arrives combines with the destination's own value; as the destination's fusion says, if left out."""

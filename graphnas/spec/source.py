@@ -279,10 +279,11 @@ class _Builder:
     lines: bool = True
     data: Any = None
     problems: list[Problem] = field(default_factory=list[Problem])
-    anchors: dict[str, tuple[Any, Place, int] | None] = field(default_factory=dict)
+    anchors: dict[str, tuple[Any, Place, int] | None] = field(init=False)
 
     def __post_init__(self) -> None:
         self.place = Place(self.shown, 1, 1) if self.lines else Place(self.shown)
+        self.anchors = {}
         self.stack: list[_Open] = []
         self.key: tuple[str, Event] | None = None  # read, its value is not
         self.duplicate = False

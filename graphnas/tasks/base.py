@@ -35,9 +35,9 @@ class Labeled(Spec):
 
     telling: ClassVar[str | None] = "count"
 
-    count: PositiveInt | None = None
+    count: PositiveInt | None = Field(default=None, examples=[100])
     """Number of labels, or"""
-    fraction: Share | None = Field(default=None, gt=0)
+    fraction: Share | None = Field(default=None, gt=0, examples=[0.1])
     """share of those that are there after validation is set apart (at least one)."""
     seed: NonNegativeInt = 0
     """Chooses the subset; it is the same one for every seed of the run."""
@@ -64,9 +64,9 @@ class Metrics(ABC):
 class TaskType(Spec, ABC):
     """What one task predicts. Subclasses add ``type: Literal["name"] = "name"`` and their parameters."""
 
-    key: Text
+    key: Text = Field(examples=["normal.png"])
     """The label's name within a sample: ``normal.png`` of a tar, the folder ``seg`` of a tree, the key of a dict."""
-    labeled: Labeled | None = None
+    labeled: Labeled | None = Field(default=None, examples=[{"count": 100, "seed": 0}])
     """Use the labels of so many training samples only."""
     missing: Literal["skip", "error"] = "skip"
     """What a training, validation or test sample without this label is, in a source where others have it."""

@@ -32,6 +32,7 @@ class Depth(TaskType):
     scale: PositiveNumber = 1.0
     """Metres that a stored 1 stands for: 0.001 for millimetres. Zero, negative and NaN labels mean "none"."""
     loss: Literal["l1", "berhu", "scale_invariant_log"] = "l1"
+    """l1 and berhu are of depths in metres, scale_invariant_log of their logarithms."""
 
     target_kind = "depth"
     metric_directions = {"rel": "min", "abs": "min", "rmse": "min", "delta1": "max", "delta2": "max", "delta3": "max"}

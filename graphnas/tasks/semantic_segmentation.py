@@ -21,12 +21,14 @@ class SemanticSegmentation(TaskType):
     """A class for every pixel; one channel a class."""
 
     type: Literal["semantic_segmentation"] = "semantic_segmentation"
-    classes: Annotated[Int, Ge(2)]
+    classes: Annotated[Int, Ge(2)] = Field(examples=[11])
     """Number of classes; labels hold 0 to classes - 1."""
     ignore_index: Int = 255
     """The number in a label that means "not labeled here"."""
     loss: Literal["cross_entropy"] = "cross_entropy"
+    """Of the classes' logits."""
     label_smoothing: Share = Field(default=0.0, lt=1)
+    """Share of a label that goes to all classes alike."""
 
     target_kind = "ids"
     metric_directions = {"miou": "max", "pixel_accuracy": "max"}

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, cast
 import numpy as np
 import torch
 import torch.nn.functional as F
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, Field
 from torch import Tensor
 
 from graphnas.errors import DataError
@@ -38,7 +38,9 @@ class NormalEncoding(Spec):
     """How the numbers of a label stand for a vector: n = (value - offset) / scale."""
 
     offset: Number = 0.0
+    """The number that stands for 0: 128 in images of 8 bits."""
     scale: PositiveNumber = 1.0
+    """The numbers between 0 and 1: 127 in images of 8 bits."""
     invalid: Annotated[tuple[Color, ...], BeforeValidator(_colors, json_schema_input_type=Color | tuple[Color, ...])] = ()
     """Values that mean "no normal here": one [r, g, b], or a list of them. NaN and vectors of no length mean it always."""
 
@@ -47,9 +49,10 @@ class SurfaceNormal(TaskType):
     """Surface normals, one unit vector a pixel; three channels."""
 
     type: Literal["surface_normal"] = "surface_normal"
-    encoding: NormalEncoding | None = None
+    encoding: NormalEncoding | None = Field(default=None, examples=[{"offset": 128, "scale": 127, "invalid": [128, 128, 128]}])
     """How labels are stored; left out, they are vectors in floating-point numbers."""
     loss: Literal["cosine", "l1", "l2"] = "cosine"
+    """cosine: 1 - cos of the angle; l1, l2: of the difference of unit vectors."""
 
     target_kind = "normal"
     metric_directions = {
