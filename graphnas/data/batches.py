@@ -175,9 +175,13 @@ class Server:
         self._plans.now = plans
         if workers not in self._staying:
             self._staying[workers] = self._loader(self._plans, workers, stay=True)
-        for batch in _checked(self._staying[workers]):
-            assert turn == self._turn, "another epoch was started before this one had ended"
-            yield batch
+        try:
+            for batch in _checked(self._staying[workers]):
+                assert turn == self._turn, "another epoch was started before this one had ended"
+                yield batch
+        except DataError:
+            del self._staying[workers]
+            raise
 
     def _loader(self, plans: _Plans, workers: int, *, stay: bool) -> DataLoader[Any]:
         return DataLoader(
@@ -191,8 +195,13 @@ class Server:
         )
 
 
-def _checked(results: Iterable[Any]) -> Iterator[Batch]:
-    for result in results:
+def _checked(loader: Iterable[Any]) -> Iterator[Batch]:
+    problems: tuple[Problem, ...] = ()
+    for result in loader:
         if not isinstance(result, Batch):
-            raise DataError(result)
+            problems = result
+            break
         yield result
+    del loader  # else the error keeps it, and workers that the garbage collector ends are waited for in vain, for seconds
+    if problems:
+        raise DataError(problems)
