@@ -109,7 +109,7 @@ def test_workers_get_the_data_set() -> None:
         ),
         (
             {"rooms": [{"image": torch.zeros(2, 4, 6), "depth": torch.ones(4, 6), "seg": torch.ones(4, 6)}] * 4},
-            "inputs.image.key: rooms[0]['image']: an image is (H, W) or (H, W, 3), got (4, 6, 2)\n"  # noqa: ISC004
+            "inputs.image.key: rooms[0]['image']: an image is (H, W) or (H, W, 3), got (4, 6, 2)\n"
             "  fix: tensors are (3, H, W), arrays (H, W, 3)",
         ),
     ],

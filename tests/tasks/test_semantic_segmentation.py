@@ -40,7 +40,8 @@ def test_decodes_ids() -> None:
         ),
         (
             np.array([[-2, 7]], np.int32),
-            "a.tar: 3.seg.png: class id -2 is outside 0 to 3 and is not ignore_index, 255\n  fix: correct the label, whose wrong ids are -2, 7",
+            "a.tar: 3.seg.png: class id -2 is outside 0 to 3 and is not ignore_index, 255\n"
+            "  fix: correct the label, whose wrong ids are -2, 7",
         ),
         (
             np.array([[0, -1]], np.int32),
