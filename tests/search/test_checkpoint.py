@@ -158,7 +158,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(tmp_path: Path, monkeypatch: pyt
 def test_generators_go_on_where_they_were(tmp_path: Path) -> None:
     cpu = torch.device("cpu")
     random_state.seed_all(3)
-    torch.randn(3), np.random.randn(3), random.gauss(0, 1)
+    _ = torch.randn(3), np.random.randn(3), random.gauss(0, 1)
     tensors, values = random_state.capture(cpu)
     checkpoint.save(tmp_path / "c", tensors, values)
     expected = (torch.randn(2).tolist(), np.random.randn(2).tolist(), random.gauss(0, 1), random.random())

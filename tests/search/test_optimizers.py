@@ -65,7 +65,7 @@ def test_state_survives_exactly(name: str) -> None:
     def steps(net: nn.Module, optimizer: torch.optim.Optimizer, count: int) -> None:
         for _ in range(count):
             optimizer.zero_grad()
-            sum((parameter - 1).square().sum() for parameter in net.parameters()).backward()
+            torch.stack([(parameter - 1).square().sum() for parameter in net.parameters()]).sum().backward()
             optimizer.step()
 
     straight = network()
