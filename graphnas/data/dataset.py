@@ -9,6 +9,7 @@ from typing import Literal, overload
 
 from graphnas.data.batches import Batch, Maker, Normalization, Plan, Server
 from graphnas.data.samples import Item, Samples
+from graphnas.errors import DataError
 from graphnas.graph.types import Image, ValueType
 
 Split = Literal["training", "validation", "test"]
@@ -152,9 +153,12 @@ class Data:
             batch_size: Samples in a batch; the last one may be short.
             workers: Processes that make the batches.
         Raises:
-            DataError: The split is not there, or a sample can't be read.
+            DataError: The split has no such sample, or a sample can't be read.
         """
         items = [item for item in self._items(split) if item.tasks]
+        if not items:
+            fix = "give a source test: PATH" if split == "test" else f"labels for samples of {split}"
+            raise DataError(self._samples.problem(f"no {split} sample carries a label of a task that is trained", "sources", fix=fix))
         plans = [Plan(tuple(items[start : start + batch_size])) for start in range(0, len(items), batch_size)]
         return self._server.once(plans, workers)
 

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import dropwhile, takewhile
 from random import Random
+from typing import Any
 
 from torchvision import tv_tensors  # pyright: ignore[reportMissingTypeStubs]
 
@@ -91,6 +92,10 @@ class Samples:
         numbered = list(enumerate(self.transforms))
         self._first = list(takewhile(lambda pair: not pair[1].random, numbered))  # happen once, before a sample is kept
         self._rest = list(dropwhile(lambda pair: not pair[1].random, numbered))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For a worker process that is not forked: it decodes for itself."""
+        return {**self.__dict__, "_kept": {}, "_kept_bytes": 0}
 
     def for_evaluation(self, item: Item) -> Sample:
         """Without random changes.

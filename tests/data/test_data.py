@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import pickle
 import random
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -14,6 +15,7 @@ import torch
 from torch.testing import assert_close
 
 from graphnas.data import Batch, Data, describe_inference, open_data
+from graphnas.data.batches import Plan
 from graphnas.data.samples import Samples
 from graphnas.graph.types import Image
 from tests.data.builders import HEIGHT, NORMALS, SEGMENTATION, WIDTH, load, sample, samples, write_tar
@@ -244,6 +246,16 @@ def test_workers_change_nothing(rooms: Callable[..., Data], workers: int) -> Non
     for a, b in zip(here.training(3, **options, halves=True), there.training(3, **options, halves=True, workers=workers), strict=True):
         assert all_equal(a, b)
     assert all_equal(here.evaluation("test", 2), there.evaluation("test", 2, workers=workers))
+
+
+def test_a_worker_that_is_not_forked_makes_the_same(rooms: Callable[..., Data]) -> None:
+    data = rooms()
+    here = list(data.evaluation("training", 8))
+    maker = data._server._maker
+    assert len(pickle.dumps(maker)) < 50_000  # without what is kept in memory
+    copied = pickle.loads(pickle.dumps(maker))
+    plans = [Plan(tuple(item for item in data._splits["training"] if item.id in batch.ids)) for batch in here]
+    assert all_equal(here, map(copied.make, plans))
 
 
 def test_evaluation_is_every_sample_once_without_random_changes(rooms: Callable[..., Data]) -> None:

@@ -232,6 +232,16 @@ def test_normalization_of_two_channels(said: Callable[..., str]) -> None:
     assert said(inputs=inputs) == ("pair.yaml:11:7: inputs.image.normalize: mean has 2 channels, an image has 3\n  fix: mean: [R, G, B]")
 
 
+def test_no_test_samples(tmp_path: Path) -> None:
+    write_tar(tmp_path / "rooms.tar", samples(6))
+    data = open_data(load(tmp_path), seed=0)
+    with pytest.raises(DataError) as raised:
+        data.evaluation("test", 4)
+    assert message(raised.value, tmp_path) == (
+        "pair.yaml:4:3: sources: no test sample carries a label of a task that is trained\n  fix: give a source test: PATH"
+    )
+
+
 def test_test_samples_without_images(said: Callable[..., str], tmp_path: Path) -> None:
     write_tar(tmp_path / "test.tar", {"0000": sample(0, without=("img.png",))})
     assert said(sources={"rooms": {**ROOMS, "test": "test.tar"}}) == (
