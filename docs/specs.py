@@ -32,11 +32,11 @@ HEAD = """\
 
 Written by `docs/specs.py` from the schemas that `graphnas schema KIND` prints; a test keeps the two equal.
 
-Files are YAML (1.2 core schema: `1e-3` is a number, `no` is text) or JSON. Each says its `kind`, and may say `version: 1`. Where a reference to
-another file is expected, a path with a suffix is relative to the file that names it, a name without one is a file that comes with graphnas
-(`graphnas list spaces`), and the content may also stand there itself. Where an object has one telling field, its plain value will do:
-`conv1x1` for `{op: conv1x1}`. Every node of a network also takes `inputs` (names of values; left out, the node before) and `repeat` (how many
-times in a row, each with weights of its own). Unknown fields are errors.
+Files are YAML (1.2 core schema: `1e-3` is a number, `no` is text) or JSON. Each says its `kind`, and may say `version: 1`. Where a
+reference to another file is expected, a path with a suffix is relative to the file that names it, a name without one is a file that comes
+with graphnas (`graphnas list spaces`), and the content may also stand there itself. Where an object has one telling field, its plain value
+will do: `conv1x1` for `{op: conv1x1}`. Every node of a network also takes `inputs` (names of values; left out, the node before) and
+`repeat` (how many times in a row, each with weights of its own). Unknown fields are errors.
 """
 
 
@@ -72,9 +72,8 @@ def table(schema: Mapping[str, Any], leave_out: frozenset[str] = frozenset()) ->
     for name, field in schema["properties"].items():
         if name in leave_out:
             continue
-        rows.append(
-            f"| `{name}` | {words(field)} | {'**required**' if name in required else default(field)} | {cell(field.get('description', ''))} |"
-        )
+        otherwise = "**required**" if name in required else default(field)
+        rows.append(f"| `{name}` | {words(field)} | {otherwise} | {cell(field.get('description', ''))} |")
     return "\n".join(rows)
 
 
