@@ -132,15 +132,24 @@ def problem_at(loc: tuple[str | int, ...], message: str, fix: str | None = None,
     return ValidationError.from_exception_data("graphnas", [error_at(loc, message, fix, value)])
 
 
-def gathered(makers: Mapping[Any, Callable[[], Any]], *, keyed: bool = True) -> dict[Any, Any]:
-    """The values that these functions return, or all of their validation errors at once, each below its key."""
+def gathered(makers: Mapping[Any, Callable[[], Any]], also: Iterable[InitErrorDetails] = ()) -> dict[Any, Any]:
+    """The values that these functions return, by key, or all of their errors at once.
+
+    Args:
+        makers: Key -> what makes its value; its errors are placed below the key.
+        also: More errors.
+    Raises:
+        ValidationError: There are errors.
+    """
     values: dict[Any, Any] = {}
-    errors: list[InitErrorDetails] = []
+    errors = list(also)
     for key, make in makers.items():
         try:
             values[key] = make()
         except ValidationError as error:
-            errors += [again(details, (key,) if keyed else ()) for details in error.errors(include_url=False)]
+            errors += [again(details, (key,)) for details in error.errors(include_url=False)]
+        except PydanticCustomError as error:
+            errors.append(InitErrorDetails(type=error, loc=(key,), input=None))
     refuse(errors)
     return values
 
@@ -246,7 +255,7 @@ class Named:
         if isinstance(value, str):
             value = {self.key: value}
         if not isinstance(value, Mapping):
-            raise problem(f"expected {self.registry.kind}, got {described(value)}", f"write a name, or {{{self.key}: NAME, ...}}")
+            raise problem(f"expected {_a(self.registry.kind)}, got {described(value)}", f"write a name, or {{{self.key}: NAME, ...}}")
         fields = cast(Mapping[str, Any], value)
         name = fields.get(self.key, self.default)
         if name is None:
@@ -302,9 +311,13 @@ class Keyed:
         }
 
 
+def _a(kind: str) -> str:
+    return f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
+
+
 def _model(registry: Registry, name: Any, loc: tuple[str, ...]) -> type[Spec]:
     if not isinstance(name, str):
-        raise problem_at(loc, f"the name of a {registry.kind} is text, got {name!r}")
+        raise problem_at(loc, f"the name of {_a(registry.kind)} is text, got {described(name)}")
     try:
         return registry.get(name)
     except UnknownName as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, PrivateAttr
+from pydantic import Field, PrivateAttr, model_validator
 from torch import nn
 
 from graphnas.compiler.infer import INNER, copies, infer
@@ -15,6 +15,7 @@ from graphnas.graph.graph import Graph
 from graphnas.graph.types import ValueType
 from graphnas.ops.base import Operation, TypeRuleError
 from graphnas.ops.rules import Checked
+from graphnas.schema import error_at, refuse
 from graphnas.spec.network import NetworkSpec
 
 
@@ -28,6 +29,11 @@ class Network(Operation):
     """Values of its parameters."""
     _bound: NetworkSpec | None = PrivateAttr(default=None)
     _graphs: dict[tuple[ValueType, ...], Graph] = PrivateAttr(default_factory=dict[tuple[ValueType, ...], Graph])
+
+    @model_validator(mode="after")
+    def _known_parameters(self) -> Network:
+        refuse(error_at(("parameters", name), message, fix) for name, message, fix in self.use.wrong_parameters(self.parameters))
+        return self
 
     def infer(self, inputs: Sequence[ValueType]) -> ValueType:
         graph = self._graph(inputs)

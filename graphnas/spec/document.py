@@ -5,13 +5,14 @@ Where a field is a document, text stands for a file or a shipped preset of its k
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 from pydantic import GetJsonSchemaHandler, ModelWrapValidatorHandler, PrivateAttr, model_validator
 from pydantic_core import CoreSchema
 
 from graphnas.errors import Problem, Where
-from graphnas.schema import Spec
+from graphnas.schema import Spec, described, problem
 from graphnas.spec.place import Located, Place, dotted
 
 
@@ -31,6 +32,8 @@ class Document(Spec):
             from graphnas.spec.loading import load_reference  # reads the models of all kinds
 
             return load_reference(value, cls, handler)
+        if not isinstance(value, (Mapping, cls)):
+            raise problem(f"expected a {cls.KIND}, got {described(value)}", "name a file or a preset, or write the fields")
         made = handler(value)
         if isinstance(value, Located):
             made._place = value.place

@@ -125,7 +125,7 @@ def _find(text: str, kind: str | None, base: File, *, is_path: bool = False) -> 
     """
     if isinstance(text, GivenHere):
         base = _here()
-    if is_path or text.endswith(_SUFFIXES) or "/" in text or os.sep in text:
+    if is_path or text.endswith(_SUFFIXES) or "/" in text or os.sep in text or text in (".", ".."):
         path = os.path.normpath(os.path.join(base.folder, os.path.expanduser(text)))
         shown = os.path.normpath(os.path.join(os.path.dirname(base.shown), os.path.expanduser(text)))
         return File(path, shown, os.path.dirname(path))
@@ -150,11 +150,11 @@ class _Session:
 
     Args:
         chain: The files that are being loaded, outermost first.
-        documents: What was loaded, by path.
+        documents: What was loaded, by path and kind.
     """
 
     chain: list[tuple[File, Located]] = field(default_factory=list[tuple[File, Located]])
-    documents: dict[str, tuple[Any, list[Problem]]] = field(default_factory=dict[str, tuple[Any, list[Problem]]])
+    documents: dict[tuple[str, str], tuple[Any, list[Problem]]] = field(default_factory=dict[tuple[str, str], tuple[Any, list[Problem]]])
 
     @property
     def file(self) -> File:
@@ -182,18 +182,21 @@ class _Session:
         Raises:
             PydanticCustomError: It is of another kind, or is being loaded already.
         """
-        if file.path in self.documents:
-            return self.documents[file.path]
+        known = (file.path, model.KIND)
+        if known in self.documents:
+            return self.documents[known]
         names = [other.path for other, _ in self.chain]
         if file.path in names:
             chain = " -> ".join([*(other.shown for other, _ in self.chain[names.index(file.path) :]), file.shown])
             raise problem(f"specs refer to each other in a cycle: {chain}", "let one of them not refer to the other")
         data, problems = self.read(file, model.KIND)
+        if data is None and (first := problems[0]).where == Where(file.shown):  # of the file as a whole: what names it is wrong
+            raise problem(f"{file.shown}: {first.message}", first.fix)
         if data is not None and (wrong := _unexpected(data, data.place, model.KIND)) is not None:
             raise problem(f"a {model.KIND} is expected here, {file.shown} is a {data['kind']}", wrong.fix)
         made, found = self.build(data, model) if data is not None else (None, [])
-        self.documents[file.path] = (made, [*problems, *_without_echo(found, problems)])
-        return self.documents[file.path]
+        self.documents[known] = (made, [*problems, *_without_echo(found, problems)])
+        return self.documents[known]
 
     def expand(self, text: str, model: type[Document], base: File) -> Located | Problem:
         """The content of a file that an override goes into."""

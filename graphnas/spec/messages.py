@@ -63,8 +63,8 @@ def problems_of(error: ValidationError, data: Any, place: Place | None) -> list[
     groups: dict[tuple[Path_, str], list[_Found]] = {}
     for one in found:
         kind = one.details["type"]
-        if kind in _EXPECTED and one.path in ancestors:
-            continue  # a union: another of its members went deeper, so that was meant
+        if one.path in ancestors and (kind in _EXPECTED or kind == "too_short"):
+            continue  # another member of a union went deeper, so that was meant; what is wrong inside was not counted
         together = "expected" if kind in _EXPECTED or kind == "literal_error" else f"{kind} {one.details['msg']}"
         groups.setdefault((one.path, together), []).append(one)
     return list(dict.fromkeys(_problem(group) for group in groups.values()))

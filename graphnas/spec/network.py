@@ -147,9 +147,8 @@ class NetworkSpec(Document):
         if not isinstance(value, Mapping) or not value:
             return handler(value)
         nodes = cast(Mapping[str, Any], value)
-        refuse(_bad_names(nodes, _NODE))
         parameters: Mapping[str, Parameter] | None = info.data.get("parameters")
-        return gathered({name: (lambda node=node: _node(node, parameters)) for name, node in nodes.items()})
+        return gathered({name: (lambda node=node: _node(node, parameters)) for name, node in nodes.items()}, _bad_names(nodes, _NODE))
 
     @field_validator("outputs", mode="before")
     @classmethod
@@ -212,8 +211,8 @@ def _node(value: Any, parameters: Mapping[str, Parameter] | None) -> Spec:
     names = names_in(value)
     if not names:
         return _OPERATION.validated(value)
-    if parameters is None:
-        return Template(data=value)
     if isinstance(value, str):
         raise problem(f"an operation can't be a parameter, got {value!r}", "name an operation")
+    if parameters is None:
+        return Template(data=value)
     return node_with_names(value, names, parameters, _OPERATION)

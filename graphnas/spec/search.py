@@ -190,15 +190,7 @@ class SearchSpec(Document):
         default_factory=_sum, examples=[{"type": "sum", "weights": {"segmentation": {"start": 12, "end": 0}}}]
     )
     """How the tasks' losses are combined; their plain sum, if left out."""
-    training: Training = Field(
-        examples=[
-            {
-                "epochs": 60,
-                "batch_size": 8,
-                "optimizers": {"weights": {"type": "adamw", "lr": 3e-3}, "alphas": {"type": "adam", "lr": 1e-2}},
-            }
-        ]
-    )
+    training: Training = Field(examples=[{"epochs": 60, "batch_size": 8, "optimizers": {"weights": {"type": "adamw", "lr": 3e-3}}}])
     """How long, in which steps, with which optimizers."""
     runtime: Runtime = Runtime()
     """Where and how, not what."""

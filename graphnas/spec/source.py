@@ -86,7 +86,7 @@ def read_file(path: Path, shown: str) -> Source:
     try:
         raw = path.read_bytes()
     except FileNotFoundError:
-        return _unread(Problem("there is no such file", where, fix=_near(path)))
+        return _unread(Problem("there is no such file", where, fix=_near(path, shown)))
     except IsADirectoryError:
         return _unread(Problem("a folder, not a file", where, fix=_inside(path)))
     except OSError as error:
@@ -124,12 +124,12 @@ def _unread(problem: Problem) -> Source:
     return Source(problem.where.source, None, Place(problem.where.source), [problem])
 
 
-def _near(path: Path) -> str | None:
+def _near(path: Path, shown: str) -> str:
     """The nearest name in the folder."""
-    folder = path.parent
-    if not folder.is_dir():
+    folder = Path(shown).parent
+    if not path.parent.is_dir():
         return f"there is no folder {folder} either"
-    names = [entry.name for entry in folder.iterdir() if entry.suffix in (".yaml", ".yml", ".json")]
+    names = [entry.name for entry in path.parent.iterdir() if entry.suffix in (".yaml", ".yml", ".json")]
     return suggest(path.name, names) if names else f"the folder {folder} holds no YAML or JSON file"
 
 

@@ -339,7 +339,7 @@ def test_wrong_parameters_of_a_nested_network_are_pointed_at_where_they_are_give
           body: {op: network, use: small-resnet-fpn, parameters: {out_channels: 0}}
         outputs: body
         """
-    assert message(tmp_path, text) == "net.yaml:4:58: nodes.body.parameters: out_channels: must be 1 or more, got 0"
+    assert message(tmp_path, text) == "net.yaml:4:73: nodes.body.parameters.out_channels: must be 1 or more, got 0"
 
 
 def test_a_thousand_nodes_in_a_moment() -> None:
