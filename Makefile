@@ -4,6 +4,7 @@
 #   make test         the test suite
 #   make lint         ruff, pyright, import-linter
 #   make build        source distribution and wheel, in dist/
+#   make docs         rewrite what docs/ and README.md show of schemas, files and drawings
 #
 # PIP_ARGS reaches pip, for example to choose a build of torch.
 
@@ -16,7 +17,7 @@ PYTEST_ARGS ?= -n 2
 PYTHON ?= $(shell for name in python3.13 python3.12 python3.11 python3 python; do \
 	if "$$name" -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then echo "$$name"; break; fi; done)
 
-.PHONY: help quickstart test lint build clean
+.PHONY: help quickstart test lint build docs clean
 help:
 	@sed -n 's/^#   //p' Makefile
 
@@ -55,6 +56,11 @@ lint: $(VENV)/.installed-dev
 
 build: $(VENV)/.installed-test
 	$(BIN)/python -m build
+
+docs: $(VENV)/.installed
+	$(BIN)/python docs/specs.py
+	$(BIN)/python docs/copies.py
+	$(BIN)/graphnas compile examples/quickstart/search.yaml --graph docs/quickstart.svg
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .import_linter_cache

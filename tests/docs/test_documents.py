@@ -1,7 +1,8 @@
 """Every example of the README and of docs/ runs.
 
 In a document, blocks of Python run one after the other in one namespace; a line ``<!-- not run: WHY -->`` above a block exempts it. A block
-under ``<!-- file: NAME -->`` is written to that file first; YAML files so written that say their kind must be correct.
+under ``<!-- file: NAME -->`` is written to that file first; YAML files so written that say their kind must be correct. A block under
+``<!-- copy of: NAME -->`` shows a file of the repository as it is.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from graphnas import registry
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])
 BLOCK = re.compile(
-    r"(?:^<!-- (?P<mark>file|not run): (?P<text>.*?) -->\n)?^```(?P<language>\w*)\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL
+    r"(?:^<!-- (?P<mark>file|copy of|not run): (?P<text>.*?) -->\n)?^```(?P<language>\w*)\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL
 )
 LINK = re.compile(r"\]\((?!https?:|#|mailto:)([^)#]+)(?:#[^)]*)?\)")
 REGISTRIES = [entries for entries in vars(registry).values() if isinstance(entries, registry.Registry)]
@@ -43,6 +44,9 @@ def test_examples_run(document: Path, folder: Path) -> None:
     for block in files:
         (folder / block["text"]).parent.mkdir(parents=True, exist_ok=True)
         (folder / block["text"]).write_text(block["body"])
+    for block in blocks:
+        if block["mark"] == "copy of":
+            assert block["body"] == (ROOT / block["text"]).read_text(), f"{document.name} shows another {block['text']}"
     for block in files:
         if block["text"].endswith(".yaml") and "kind:" in block["body"]:
             gn.load_spec(folder / block["text"])
