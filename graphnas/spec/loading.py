@@ -198,13 +198,11 @@ class _Session:
         self.documents[known] = (made, [*problems, *_without_echo(found, problems)])
         return self.documents[known]
 
-    def expand(self, text: str, model: type[Document], base: File) -> Located | Problem:
-        """The content of a file that an override goes into."""
+    def expand(self, text: str, model: type[Document], base: File) -> Located | None:
+        """The content of a file that an override goes into; ``None`` where there is none, which validation will say."""
         file = _find(text, model.KIND, base)
-        if isinstance(file, Problem):
-            return file
-        data, problems = self.read(file, model.KIND)
-        return problems[0] if problems or data is None else data
+        data = self.read(file, model.KIND)[0] if isinstance(file, File) else None
+        return data if data is not None and _unexpected(data, data.place, model.KIND) is None else None
 
     def build(self, data: Located, model: type[Document]) -> tuple[Any, list[Problem]]:
         """The document of a file's content, or what is wrong with it."""

@@ -14,8 +14,8 @@ from graphnas.spec.place import File, Located, Place, dotted
 from graphnas.spec.shape import Shape, below, document, spelled_out
 from graphnas.spec.source import read_text
 
-Expand = Callable[[str, type[Document], File], "Located | Problem"]
-"""(reference, kind of document, the file that it stands in) -> what it refers to."""
+Expand = Callable[[str, type[Document], File], Located | None]
+"""(reference, kind of document, the file that it stands in) -> what it refers to; ``None`` where that can't be read."""
 
 
 @dataclass(frozen=True)
@@ -79,10 +79,19 @@ def apply(overrides: Iterable[Override], data: Located, model: type[Document], e
     """
     problems: list[Problem] = []
     for override in overrides:
-        found = _Walk(override, data, model, expand).run()
-        if found is not None:
-            problems.append(found)
+        try:
+            _Walk(override, data, model, expand).run()
+        except _Blocked as blocked:
+            problems += blocked.problems
     return problems
+
+
+class _Blocked(Exception):
+    """An override can't be set; without a problem where validation will say why."""
+
+    def __init__(self, *problems: Problem) -> None:
+        super().__init__()
+        self.problems = problems
 
 
 class _Walk:
@@ -97,28 +106,24 @@ class _Walk:
         self.shapes: Sequence[Shape] = [model]
         self.path: list[str | int] = []
 
-    def run(self) -> Problem | None:
+    def run(self) -> None:
         parts = list(self.override.parts)
         while True:
             key = self.key(parts)
-            if isinstance(key, Problem):
-                return key
             self.path.append(key)
             if not parts:
                 self.set(key, self.override.value, self.override.place)
-                return None
-            problem = self.enter(key)
-            if problem is not None:
-                return problem
+                return
+            self.enter(key)
 
-    def key(self, parts: list[str]) -> str | int | Problem:
+    def key(self, parts: list[str]) -> str | int:
         """Take the next key off the path: the longest one that is there, for keys may have dots."""
         if not isinstance(self.data, Located):
             items, text = cast(list[Any], self.data), parts.pop(0)
             if text.isdecimal() and int(text) < len(items):
                 return int(text)
-            what = f"{dotted(self.path)} has no item {text}, it has {len(items)}"
-            return Problem(what, self.override.where, fix=f"an index from 0 to {len(items) - 1}" if items else None)
+            fix = f"an index from 0 to {len(items) - 1}" if items else f"--set {dotted(self.path)}=[...]"
+            raise _Blocked(Problem(f"{dotted(self.path)} has no item {text}, it has {len(items)}", self.override.where, fix=fix))
         for count in range(len(parts), 1, -1):
             if (name := ".".join(parts[:count])) in self.data:
                 del parts[:count]
@@ -129,8 +134,8 @@ class _Walk:
         self.data[key] = value
         self.place.children[key] = place
 
-    def enter(self, key: str | int) -> Problem | None:
-        """Go to what is under a key, which a mapping or list: short forms are spelled out, references loaded, nothing becomes {}."""
+    def enter(self, key: str | int) -> None:
+        """Go to the mapping or list under a key: short forms are spelled out, references loaded, nothing becomes {}."""
         found = below(self.shapes, self.data, key)
         holder = cast(dict[str | int, Any], self.data)  # or a list, which has the index
         value = holder[key] if isinstance(key, int) else holder.get(key)
@@ -140,30 +145,29 @@ class _Walk:
             value = Located(place)
             self.set(key, value, place)
         elif isinstance(value, str) and (model := document(found)) is not None:
-            loaded = self.expand(value, model, self.file)
-            if isinstance(loaded, Problem):
-                return Problem(
-                    loaded.message, loaded.where or place.value, dotted(self.path) if loaded.where is None else loaded.path, loaded.fix
-                )
-            assert loaded.file is not None
-            holder[key] = value = loaded
-            self.file, place = loaded.file, loaded.place
+            value = self.expand(value, model, self.file)
+            if value is None:
+                raise _Blocked
+            holder[key] = value
         elif not isinstance(value, Located) and not (isinstance(value, list) and _is_list(found)):
-            spelled = spelled_out(found, value)
-            if spelled is None:
-                fields = f"{dotted(self.path)} is {described(value)}, it has no fields"
-                return Problem(fields, self.override.where, fix=f"--set {dotted(self.path)}=...")
-            inner = Place(place.source, place.line, place.column)
-            inner.key_line, inner.key_column = place.key_line, place.key_column
-            mapping = Located(inner)
-            for name, part in spelled.items():
-                mapping[name], inner.children[name] = Located(place) if part == {} else part, place
-            self.set(key, mapping, inner)
-            value, place = mapping, inner
-        elif isinstance(value, Located) and value.file is not None:
-            self.file, place = value.file, value.place  # loaded for an override before
+            value = self.spelled_out(found, value, place)
+            place = value.place
+            self.set(key, value, place)
+        if isinstance(value, Located) and value.file is not None:
+            self.file, place = value.file, value.place
         self.data, self.place, self.shapes = value, place, found
-        return None
+
+    def spelled_out(self, found: Sequence[Shape], value: Any, place: Place) -> Located:
+        """The mapping that a plain value stands for."""
+        spelled = spelled_out(found, value)
+        if spelled is None:
+            name = dotted(self.path)
+            raise _Blocked(Problem(f"{name} is {described(value)}, it has no fields", self.override.where, fix=f"--set {name}=..."))
+        made = Located(Place(place.source, place.line, place.column))
+        made.place.key_line, made.place.key_column = place.key_line, place.key_column
+        for name, part in spelled.items():
+            made[name], made.place.children[name] = Located(place) if part == {} else part, place
+        return made
 
 
 def _is_list(found: Sequence[Shape]) -> bool:
