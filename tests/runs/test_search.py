@@ -231,3 +231,41 @@ def test_fifty_steps_on_eight_samples_overfit_them(tmp_path: Path, make_spec: Ma
     losses = [row["loss"] for row in metrics(tmp_path / "run") if row["split"] == "training" and row["task"] == "depth"]
     assert len(losses) == 50
     assert losses[-1] < 0.1 * losses[0]
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_lower_precision_trains_and_resumes(precision: str, tmp_path: Path, make_spec: Make, data: Any) -> None:
+    result = gn.search(make_spec({"runtime.precision": precision}), data=data, out=tmp_path / "run")
+    again = gn.search(make_spec({"runtime.precision": precision}), data=data, out=tmp_path / "run", resume=True)
+    assert result.rows == again.rows
+    assert all(tensor.dtype in (torch.float32, torch.int64) for tensor in result.pruned.module.state_dict().values())
+
+
+class Own(torch.nn.Module):
+    """A user's network, whose input has a name of its own."""
+
+    def __init__(self, out_channels: int) -> None:
+        super().__init__()
+        self.first = torch.nn.Conv2d(3, 6, 3, padding=1)
+        self.second = torch.nn.Conv2d(6, 8, 3, padding=1)
+        self.last = torch.nn.Conv2d(8, out_channels, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.last(self.second(self.first(x).relu()).relu())
+
+
+def test_networks_of_the_users_own_are_not_changed_and_come_back(tmp_path: Path, make_spec: Make, data: Any) -> None:
+    own = Own(1)
+    before = {name: tensor.clone() for name, tensor in own.state_dict().items()}
+    branch = gn.Branch.from_module(own, taps={"s1": ["first"], "s2": ["second"]}, example=torch.rand(2, 3, 12, 16))
+    spec = make_spec({"networks": {"seg": make_spec().networks["*"].model_dump(mode="json", by_alias=True)}})
+    result = gn.search(spec, networks={"depth": branch}, data=data, out=tmp_path / "run")
+    assert all(torch.equal(tensor, before[name]) for name, tensor in own.state_dict().items())
+    assert result.certificate.holds
+    fresh = Own(1)
+    fresh.load_state_dict(load_file(tmp_path / "run" / "artifact" / "model.safetensors"), strict=True)
+    assert not torch.equal(fresh.first.weight, own.first.weight)
+    found = gn.evaluate(tmp_path / "run", networks={"depth": branch}, data=data)
+    assert found.metrics == result.rows[-1]["metrics"]
+    assert gn.evaluate(tmp_path / "run", into=Own(1), data=data) == found
+    assert all(torch.equal(tensor, before[name]) for name, tensor in own.state_dict().items())
