@@ -54,7 +54,7 @@ def test_examples_run(document: Path, folder: Path) -> None:
     for block in blocks:
         if block["language"] == "python" and block["mark"] is None:
             line = text.count("\n", 0, block.start("body"))
-            exec(compile("\n" * line + block["body"], str(document), "exec"), namespace)
+            exec(compile("\n" * line + block["body"], str(document), "exec", dont_inherit=True), namespace)
 
 
 @pytest.mark.parametrize("document", [*DOCUMENTS, ROOT / "CHANGELOG.md"], ids=lambda path: path.name)
