@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import InitErrorDetails
 
 from graphnas.errors import suggest
@@ -211,27 +211,55 @@ class SearchSpec(Document):
         """The network that the spec names for a task."""
         return self.networks.get(task) or self.networks.get("*")
 
-    @model_validator(mode="after")
-    def _fits_together(self) -> SearchSpec:
-        refuse([*self._unknown_tasks(), *self._unknown_metric()])
-        refuse(located(self.space.problems_with(self.primary_task, self.task_pair.tasks)))
-        return self
+    # Each field is held against those before it that are right, so that one wrong field hides nothing that is wrong in another.
 
-    def _unknown_tasks(self) -> Iterator[InitErrorDetails]:
-        tasks = self.task_pair.tasks
-        if self.primary is not None and self.primary not in tasks:
-            yield error_at(("primary",), f"{self.primary!r} is no task", suggest(self.primary, tasks), self.primary)
-        for name in self.networks:
-            if name != "*" and name not in tasks:
-                yield error_at(("networks", name), f"{name!r} is no task", suggest(name, [*tasks, "*"]), key=True)
-        weights: Mapping[str, object] = getattr(self.balance, "weights", {})
-        for name in weights:
-            if name not in tasks:
-                yield error_at(("balance", "weights", name), f"{name!r} is no task", suggest(name, tasks), key=True)
+    @field_validator("primary")
+    @classmethod
+    def _primary_is_a_task(cls, value: str | None, info: ValidationInfo) -> str | None:
+        tasks = _tasks(info)
+        if value is not None and tasks and value not in tasks:
+            refuse([error_at((), f"{value!r} is no task", suggest(value, tasks), value)])
+        return value
 
-    def _unknown_metric(self) -> Iterator[InitErrorDetails]:
-        metrics: Mapping[str, str] = getattr(self.task_pair.tasks.get(self.primary_task), "metric_directions", {})
-        chosen = self.training.select.metric
+    @field_validator("networks")
+    @classmethod
+    def _networks_of_tasks(cls, value: dict[str, NetworkUse], info: ValidationInfo) -> dict[str, NetworkUse]:
+        refuse(_no_tasks((), value, _tasks(info), "*"))
+        return value
+
+    @field_validator("balance")
+    @classmethod
+    def _weights_of_tasks(cls, value: Any, info: ValidationInfo) -> Any:
+        refuse(_no_tasks(("weights",), getattr(value, "weights", {}), _tasks(info)))
+        return value
+
+    @field_validator("space")
+    @classmethod
+    def _space_of_tasks(cls, value: SearchSpaceSpec, info: ValidationInfo) -> SearchSpaceSpec:
+        pair = info.data.get("task_pair")
+        if pair is not None and "primary" in info.data:
+            refuse(located(value.problems_with(info.data["primary"] or pair.primary, pair.tasks)))
+        return value
+
+    @field_validator("training")
+    @classmethod
+    def _metric_of_the_primary(cls, value: Training, info: ValidationInfo) -> Training:
+        primary = info.data.get("primary") or getattr(info.data.get("task_pair"), "primary", None)
+        metrics: Mapping[str, str] = getattr(_tasks(info).get(primary), "metric_directions", {})
+        chosen = value.select.metric
         if chosen != "last" and metrics and chosen not in metrics:
-            path = ("training", "select", "metric")
-            yield error_at(path, f"{self.primary_task} has no metric {chosen!r}", suggest(chosen, [*metrics, "last"]), chosen)
+            message = f"{primary} has no metric {chosen!r}"
+            refuse([error_at(("select", "metric"), message, suggest(chosen, [*metrics, "last"]), chosen)])
+        return value
+
+
+def _tasks(info: ValidationInfo) -> Mapping[Any, Any]:
+    """The tasks, if the task pair is right."""
+    return getattr(info.data.get("task_pair"), "tasks", {})
+
+
+def _no_tasks(path: tuple[str, ...], names: Iterable[str], tasks: Mapping[Any, Any], *also: str) -> Iterator[InitErrorDetails]:
+    """The keys that name no task."""
+    for name in names if tasks else ():
+        if name not in tasks and name not in also:
+            yield error_at((*path, name), f"{name!r} is no task", suggest(name, [*tasks, *also]), key=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple, cast
@@ -83,6 +84,10 @@ class LinkRule(Spec):
             raise problem(f"expected SOURCE -> DESTINATION, got {value!r}", "auxiliary -> primary")
         if ends[0] == ends[1] and ends[0] != "auxiliary":
             raise problem(f"a link joins two tasks, got {value!r}", "auxiliary -> primary")
+        for end in ends:  # a task may be called anything, but hardly a misspelt role
+            meant = difflib.get_close_matches(end, ROLES, n=1, cutoff=0.8)
+            if meant and not end.startswith(meant[0]):
+                raise problem(f"unknown role {end!r}", f"did you mean {meant[0]!r}?")
         return value
 
     @model_validator(mode="after")
