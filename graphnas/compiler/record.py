@@ -9,6 +9,7 @@ since it is run, not traced; what would be baked in silently (a branch on data, 
 from __future__ import annotations
 
 import contextlib
+import functools
 import linecache
 import operator
 import sys
@@ -344,6 +345,18 @@ class _Recorder(TorchFunctionMode):
         )
 
 
+@functools.cache
+def _applied(function: Any) -> Callable[..., Any]:
+    """``function.apply`` as a plain function, the same one each time: generated code can name it."""
+
+    def apply(*args: Any, **kwargs: Any) -> Any:
+        return function.apply(*args, **kwargs)
+
+    apply.__name__ = apply.__qualname__ = f"{function.__name__}_apply"
+    apply.__module__ = function.__module__
+    return apply
+
+
 @contextlib.contextmanager
 def _patched_autograd_functions(recorder: _Recorder) -> Iterator[None]:
     """Record ``torch.autograd.Function.apply`` in ancestor code as one node, so that its backward is kept."""
@@ -361,7 +374,7 @@ def _patched_autograd_functions(recorder: _Recorder) -> Iterator[None]:
             value = bound(*plain(args), **plain(kwargs))
         finally:
             recorder.paused = False
-        return recorder.remember(value, recorder.graph.call_function(bound, *nodes))
+        return recorder.remember(value, recorder.graph.call_function(_applied(cls), *nodes))
 
     torch.autograd.Function.apply = classmethod(apply)  # pyright: ignore[reportAttributeAccessIssue]
     try:

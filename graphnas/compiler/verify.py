@@ -92,7 +92,7 @@ def require_same(module: nn.Module, evaluated: fx.Graph, trained: fx.Graph) -> N
 
 
 def _words(entry: Any) -> str:
-    return f"{entry[0]} {getattr(entry[1], '__name__', entry[1])}"
+    return f"{entry[0]} {getattr(entry[1], '__name__', entry[1])}".strip()
 
 
 def verify(module: nn.Module, graph: fx.Graph, arguments: Mapping[str, Tensor]) -> bool:
