@@ -5,8 +5,8 @@ Nothing here builds a graph; ``weave`` does, from a ``Plan``. All that is wrong 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from graphnas.compiler.branch import Branch
 from graphnas.compiler.fusion import Candidates, Combine
@@ -38,6 +38,17 @@ class Plan:
     links: tuple[Link, ...]
     destinations: tuple[Destination, ...]
     proven: tuple[str, ...]  # what was proven, in words
+
+    def restricted(self, called: Collection[str]) -> Plan:
+        """The same without the fusions that a graph does not call: those that only a replaced value would have read."""
+        kept = tuple(d for d in self.destinations if f"joints.{d.task}.{joint_key(d.tap)}" in called)
+        left = {candidates.link.id for destination in kept for candidates in destination.incoming}
+        return replace(self, destinations=kept, links=tuple(link for link in self.links if link.id in left))
+
+
+def joint_key(tap: str) -> str:
+    """The name of a tap's fusion among its task's: names of submodules hold no dots."""
+    return tap.replace(".", "/")
 
 
 def make_plan(branches: Mapping[str, Branch], primary: str, space: SearchSpaceSpec) -> Plan:

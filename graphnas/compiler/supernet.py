@@ -12,7 +12,7 @@ from torch import Tensor, fx, nn
 from graphnas.compiler.branch import Branch
 from graphnas.compiler.fusion import FusedLink, Fusion
 from graphnas.compiler.meta import origin_of
-from graphnas.compiler.plan import Plan
+from graphnas.compiler.plan import Plan, joint_key
 from graphnas.compiler.views import view_of
 from graphnas.errors import RecordError, SpecError, suggest
 from graphnas.gates.base import Penalty
@@ -195,11 +195,6 @@ def _require_recorded_size(net: nn.Module, args: tuple[Any, ...], kwargs: dict[s
                     f" since it was recorded at {list(example.shape[1:])}",
                     fix="train and evaluate at that size, or leave int(...) around sizes out of the forward",
                 )
-
-
-def joint_key(tap: str) -> str:
-    """The name of a tap's fusion among its task's: names of submodules hold no dots."""
-    return tap.replace(".", "/")
 
 
 def tap_values(net: Supernet, *inputs: Tensor, **named: Tensor) -> dict[tuple[str, str], Tensor]:

@@ -18,8 +18,8 @@ from graphnas.compiler.fusion import Fusion, reads_destination
 from graphnas.compiler.meta import Origin, set_origin, set_type, type_of
 from graphnas.compiler.passes.remove_unread import remove_unread
 from graphnas.compiler.plain import spec_line
-from graphnas.compiler.plan import Destination, Plan, make_plan
-from graphnas.compiler.supernet import Supernet, joint_key
+from graphnas.compiler.plan import Destination, Plan, joint_key, make_plan
+from graphnas.compiler.supernet import Supernet
 from graphnas.errors import SpecError
 from graphnas.spec.search_space import SearchSpaceSpec
 
@@ -62,6 +62,7 @@ def _weave(branches: Mapping[str, Branch], primary: str, space: SearchSpaceSpec)
     weaver = _Weaver(branches, plan)
     graph = weaver.run()
     remove_unread(graph, modules, weaver.replaced)
+    plan = plan.restricted({str(node.target) for node in graph.nodes if node.op == "call_module"})
     return Supernet(modules, graph, recorded=dict(branches), plan=plan, space=space)
 
 

@@ -1,0 +1,186 @@
+"""An artifact holds the user's own names, loads strictly and bitwise, and says what is wrong with it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import timm
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+import graphnas as gn
+from graphnas.compiler import infer, lower
+from graphnas.compiler.build import spec_branch
+from graphnas.compiler.weights import read_weights
+from graphnas.errors import ArtifactError
+from graphnas.graph.types import Image
+from graphnas.spec import parse_spec
+
+X = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+NETWORK = {
+    "kind": "network",
+    "inputs": {"image": "image[3, H, W]"},
+    "nodes": {"stem.conv": {"op": "conv2d", "out_channels": 8}, "block": {"op": "basic_block", "out_channels": 8}, "head": {"op": "conv2d", "out_channels": 2}},
+    "outputs": {"prediction": "head"},
+    "taps": {"s": "block"},
+}  # fmt: skip
+
+
+class Mine(nn.Module):
+    """Tied weights, channels last, a module that nothing calls."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 4, 3, padding=1)
+        self.second = nn.Conv2d(4, 4, 3, padding=1)
+        self.third = nn.Conv2d(4, 4, 3, padding=1)
+        self.third.weight = self.second.weight
+        self.spare = nn.Linear(2, 2)
+        self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.third(self.second(self.first(image)).relu())
+
+
+def of_spec() -> gn.Branch:
+    spec = parse_spec(NETWORK)
+    graph = infer(spec, {"image": Image(3, 64, 64)})
+    return spec_branch(spec, graph, lower(spec, graph))
+
+
+def of_module(build: Callable[[], nn.Module], taps: dict[str, Any]) -> Callable[[], gn.Branch]:
+    return lambda: gn.Branch.from_module(build(), taps=taps, example=X)
+
+
+def resnet() -> nn.Module:
+    return timm.create_model("resnet18", num_classes=5)
+
+
+def vit() -> nn.Module:
+    return timm.create_model("vit_tiny_patch16_224", img_size=64, depth=4, num_classes=5)
+
+
+KINDS: dict[str, tuple[Callable[[], gn.Branch], Callable[[], nn.Module] | None]] = {
+    "spec": (of_spec, None),
+    "timm resnet18": (of_module(resnet, {"s1": "layer1.*", "s2": "layer2.*"}), resnet),
+    "timm vit_tiny": (of_module(vit, {"s": "blocks.*"}), vit),
+    "a module of the user's": (of_module(Mine, {"s": ["first", "second"]}), Mine),
+}
+
+
+def pruned_of(make: Callable[[], gn.Branch]) -> gn.Pruned:
+    net = gn.weave({"p": make(), "q": make()}, primary="p", space=gn.load_spec("aux-nas")).train()
+    net(X)["p"].sum().backward()
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter -= 0.01 * (parameter.grad if parameter.grad is not None else 1)
+    return gn.prune(net.eval(), force=True)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_it_loads_strictly_and_bitwise(kind: str, tmp_path: Path) -> None:
+    make, build = KINDS[kind]
+    pruned = pruned_of(make)
+    assert pruned.certificate.holds
+    folder = gn.save(pruned, tmp_path / "artifact")
+    assert sorted(path.name for path in folder.iterdir()) == ["certificate.json", "model.safetensors", "spec.json"]
+    expected = pruned.module.eval()(X)
+    if build is None:
+        assert torch.equal(gn.load(folder)(X), expected)
+        return
+    fresh = build()
+    fresh.load_state_dict(load_file(folder / "model.safetensors"), strict=True)
+    assert torch.equal(fresh.eval()(X), expected)
+    assert torch.equal(gn.load(folder, into=build())(X), expected)
+    with pytest.raises(ArtifactError) as caught:
+        gn.load(folder)
+    assert str(caught.value) == (
+        f"{folder} holds the weights of a module of your own class, which no spec describes\n"
+        "  fix: gn.load(folder, into=YourClass(...)), or gn.register_network and name it in a spec"
+    )
+
+
+@pytest.fixture
+def artifact(tmp_path: Path) -> Path:
+    return gn.save(pruned_of(of_spec), tmp_path / "artifact")
+
+
+def message(folder: Path, into: nn.Module | None = None) -> str:
+    with pytest.raises(ArtifactError) as caught:
+        gn.load(folder, into=into)
+    assert caught.value.exit_status == 2
+    return str(caught.value)
+
+
+def test_a_flipped_bit_is_noticed(artifact: Path) -> None:
+    weights = artifact / "model.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(data)
+    assert message(artifact) == (
+        f"{weights} is not what certificate.json was written for: its hash differs\n  fix: copy or make the artifact again"
+    )
+
+
+def test_a_truncated_file_is_noticed(artifact: Path) -> None:
+    weights = artifact / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-10])
+    found = message(artifact)
+    assert found.startswith(f"{weights} is no whole safetensors file: ")
+    assert found.endswith("\n  fix: copy or make it again")
+
+
+@pytest.mark.parametrize("name", ["spec.json", "certificate.json"])
+def test_files_that_are_missing_or_broken(artifact: Path, name: str) -> None:
+    (artifact / name).write_text("{")
+    assert message(artifact).startswith(f"{artifact / name} can't be read: ")
+    (artifact / name).unlink()
+    assert message(artifact) == (
+        f"{artifact / name}: no such file\n  fix: an artifact has model.safetensors, spec.json and certificate.json"
+    )
+
+
+def test_a_folder_that_is_none(tmp_path: Path) -> None:
+    assert message(tmp_path / "no") == f"{tmp_path / 'no'}: no such folder\n  fix: name the artifact's folder: RUN/artifact"
+
+
+def test_a_later_format(artifact: Path) -> None:
+    spec = json.loads((artifact / "spec.json").read_text())
+    (artifact / "spec.json").write_text(json.dumps({**spec, "version": 9}))
+    assert message(artifact) == f"{artifact / 'spec.json'} has format 9, this graphnas reads 1\n  fix: use the graphnas that wrote it"
+
+
+def test_another_class(artifact: Path) -> None:
+    found = message(artifact, into=nn.Linear(2, 2))
+    assert found.startswith(f"{artifact / 'model.safetensors'} does not fit Linear: 2 missing: weight, bias; ")
+    unknown = len(load_file(artifact / "model.safetensors"))
+    assert f"{unknown} unknown: block.bn1.bias, " in found
+    assert found.endswith("\n  fix: weights of the same network; or allow_missing: [GLOB]")
+
+
+def test_pickles_are_never_read(tmp_path: Path) -> None:
+    path = tmp_path / "model.pth"
+    path.write_bytes(b"")
+    with pytest.raises(ArtifactError) as caught:
+        read_weights(path)
+    assert str(caught.value) == (
+        f"{path} is a pickle, which may run code and is never read\n"
+        '  fix: convert it where you trust it: safetensors.torch.save_file(torch.load("model.pth", weights_only=True), "model.safetensors")'
+    )
+
+
+def test_a_save_that_fails_leaves_what_was_there(artifact: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = {path.name: path.read_bytes() for path in artifact.iterdir()}
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr("graphnas.export.artifact.save_file", full)
+    with pytest.raises(OSError, match="no space left"):
+        gn.save(pruned_of(of_spec), artifact)
+    assert {path.name: path.read_bytes() for path in artifact.iterdir()} == before
