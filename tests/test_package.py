@@ -40,7 +40,7 @@ def test_type_checkers_see_the_names_that_are_there() -> None:
 
 def test_an_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match=r"^module 'graphnas' has no attribute 'serach'$"):
-        gn.serach  # noqa: B018  # pyright: ignore[reportAttributeAccessIssue]
+        gn.serach  # noqa: B018
 
 
 @pytest.mark.parametrize("name", ["prune", "search"])
