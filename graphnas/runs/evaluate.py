@@ -13,7 +13,7 @@ from graphnas.compiler import Branch, build, copied
 from graphnas.compiler.verify import leaves
 from graphnas.data import Data, open_data
 from graphnas.data.dataset import Split
-from graphnas.errors import DataError, GraphNASError, Where, suggest
+from graphnas.errors import ArtifactError, DataError, GraphNASError, Where, suggest
 from graphnas.export import load
 from graphnas.runs.finish import held_out
 from graphnas.runs.folder import RunFolder, spec_of_run
@@ -104,12 +104,14 @@ def _found(path: Path) -> tuple[Path, SearchSpec | None]:
 
 def _what(path: Path, spec: SearchSpec | None, task_pair: TaskPairSpec | str | Path | None) -> tuple[TaskPairSpec, str, int]:
     """The data, the task, and the seed that cuts validation."""
+    if not path.is_dir():
+        raise ArtifactError("there is no such folder", where=Where(str(path)), fix="name the folder of a run or of an artifact")
     if task_pair is None:
         if spec is None:
             raise GraphNASError(
                 "this artifact lies outside its run's folder, so its data are not known",
                 where=Where(str(path)),
-                fix="name the task pair: gn.evaluate(..., task_pair=...)",
+                fix="name the task pair: --task-pair SPEC (from Python: task_pair=...)",
             )
         return spec.task_pair, spec.primary_task, spec.seed
     pair = task_pair if isinstance(task_pair, TaskPairSpec) else load_spec(task_pair, kind="task_pair")

@@ -109,6 +109,12 @@ def test_a_run_that_fails_exits_with_1(folder: Path, graphnas: Run) -> None:
         ),
         (["prune", "nowhere"], "nowhere: no run is there: spec.json is missing\n  fix: name the folder of a run\n"),
         (["prune", "--frce", "run"], "graphnas prune: unknown option '--frce'\n  fix: did you mean '--force'?\n"),
+        (["evaluate", "nowhere"], "nowhere: there is no such folder\n  fix: name the folder of a run or of an artifact\n"),
+        (
+            ["evaluate", "."],
+            ".: this artifact lies outside its run's folder, so its data are not known\n"
+            "  fix: name the task pair: --task-pair SPEC (from Python: task_pair=...)\n",
+        ),
         (["evaluate", "run", "--split", "tst"], "graphnas evaluate: unknown split 'tst'\n  fix: did you mean 'test'?\n"),
     ],
 )
