@@ -1,12 +1,14 @@
-"""JSON (RFC 8259) as a stream of tokens with positions; strict: no NaN, no comments, no comma before an end."""
+"""JSON (RFC 8259) as a stream of events; strict: no NaN, no comments, no comma before an end."""
 
 from __future__ import annotations
 
+import bisect
 import json
 import re
 from collections.abc import Generator, Iterator
 from typing import Any
 
+from graphnas.spec.events import FINITE, Event, Unreadable
 from graphnas.spec.scalars import NotANumber, json_number
 
 _SPACE = re.compile(r"[ \t\r\n]*")
@@ -28,8 +30,27 @@ class JsonError(ValueError):
         self.index, self.fix = index, fix
 
 
-def json_tokens(text: str) -> Iterator[Token]:
-    """The tokens of a text; keys are scalars before their values.
+def json_events(text: str) -> Iterator[Event]:
+    """The events of a text; keys are scalars before their values.
+
+    Raises:
+        Unreadable: It is no JSON.
+    """
+    starts = [0, *(match.end() for match in re.finditer("\n", text))]
+
+    def place(index: int) -> tuple[int, int]:
+        line = bisect.bisect_right(starts, index)
+        return line, index - starts[line - 1] + 1
+
+    try:
+        for kind, index, value, problem in _tokens(text):
+            yield Event(kind, *place(index), value, None, problem, FINITE if problem else None)
+    except JsonError as error:
+        raise Unreadable(f"not JSON: {error}", *place(error.index), error.fix) from None
+
+
+def _tokens(text: str) -> Iterator[Token]:
+    """Tokens with their indices.
 
     Raises:
         JsonError: Where reading can't go on.

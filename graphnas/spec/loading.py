@@ -264,11 +264,11 @@ def _unknown_kind(data: Mapping[str, Any], place: Place | None, expected: str | 
             return None
         fix = f"kind: {expected}" if expected else f"kind: {' | '.join(KINDS)}"
         return Problem("missing field 'kind'", place.value if place else None, fix=fix)
-    if isinstance(data["kind"], str) and data["kind"] in KINDS:
-        return None
-    return Problem(
-        f"unknown kind {data['kind']!r}", place.nearest(["kind"]).value if place else None, "kind", suggest(str(data["kind"]), KINDS)
-    )
+    where = place.nearest(["kind"]).value if place else None
+    kind = data["kind"]
+    if not isinstance(kind, str):
+        return Problem(f"expected a kind, got {described(kind)}", where, "kind", f"one of {', '.join(KINDS)}")
+    return None if kind in KINDS else Problem(f"unknown kind {kind!r}", where, "kind", suggest(kind, KINDS))
 
 
 def _unexpected(data: Mapping[str, Any], place: Place | None, expected: str | None) -> Problem | None:

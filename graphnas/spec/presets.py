@@ -16,7 +16,7 @@ def presets(kind: str) -> dict[str, Path]:
         return {}
     shipped = Path(str(resources.files("graphnas.presets"))) / folder
     found = shipped if shipped.is_dir() else Path(__file__).resolve().parents[2] / folder
-    return {file.stem: file for file in sorted(found.glob("*.yaml"))}
+    return {file.stem: file for file in sorted(found.glob("*.yaml"), key=lambda file: file.stem)}
 
 
 def preset_summary(kind: str, name: str) -> str:

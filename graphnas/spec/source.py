@@ -6,56 +6,21 @@ finite), all of it at once, and bounds what aliases may expand to.
 
 from __future__ import annotations
 
-import bisect
-import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
-import yaml
-from yaml.events import (
-    AliasEvent,
-    DocumentStartEvent,
-    MappingEndEvent,
-    MappingStartEvent,
-    ScalarEvent,
-    SequenceEndEvent,
-    SequenceStartEvent,
-)
-
 from graphnas.errors import Problem, Where, suggest
-from graphnas.spec.json_text import JsonError, json_tokens
+from graphnas.spec.events import Event, Unreadable, position
+from graphnas.spec.json_text import json_events
 from graphnas.spec.place import Located, Path_, Place, dotted
-from graphnas.spec.scalars import NotANumber, scalar
+from graphnas.spec.yaml_text import yaml_events
 
 DEEPEST = 100
 """Mappings and lists within each other; a spec has about ten."""
 LARGEST_EXPANSION = 100_000
 """Values that all aliases of a file together may stand for."""
-
-_PARSER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # only its events are used
-
-
-class Event(NamedTuple):
-    """One step of reading.
-
-    Args:
-        kind: ``{``, ``[``, their ends ``}`` and ``]``, ``scalar``, ``alias``, or ``broken`` for a scalar that stands for nothing.
-        line: From 1.
-        column: From 1.
-        value: Of a scalar; the name of an alias.
-        anchor: The name that aliases may use.
-        problem: What is wrong with it.
-    """
-
-    kind: str
-    line: int
-    column: int
-    value: Any = None
-    anchor: str | None = None
-    problem: str | None = None
-    fix: str | None = None
 
 
 @dataclass
@@ -95,7 +60,7 @@ def read_file(path: Path, shown: str) -> Source:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         before = raw[: error.start].decode("utf-8-sig")
-        place = _position(before, len(before))
+        place = position(before, len(before))
         return _unread(Problem(f"not UTF-8: byte 0x{raw[error.start]:02x}", Where(shown, *place), fix="save the file as UTF-8"))
     return read_text(text, shown, json=path.suffix == ".json")
 
@@ -111,8 +76,8 @@ def read_text(text: str, shown: str, *, json: bool = False, lines: bool = True) 
     """
     builder = _Builder(shown, lines=lines)
     try:
-        builder.run(_json(text) if json else _yaml(text))
-    except _Stop as stop:
+        builder.run(json_events(text) if json else yaml_events(text))
+    except Unreadable as stop:
         where = Where(shown, stop.line, stop.column) if lines else Where(shown)
         builder.problems.append(Problem(str(stop), where, fix=stop.fix))
         builder.data = None
@@ -138,120 +103,6 @@ def _inside(path: Path) -> str | None:
     return f"name a file in it: {', '.join(names[:5])}" if names else None
 
 
-def _position(text: str, index: int) -> tuple[int, int]:
-    """Line and column, from 1."""
-    start = text.rfind("\n", 0, index) + 1
-    return text.count("\n", 0, index) + 1, index - start + 1
-
-
-class _Stop(Exception):
-    """Reading can't go on."""
-
-    def __init__(self, message: str, line: int, column: int, fix: str | None = None) -> None:
-        super().__init__(message)
-        self.line, self.column, self.fix = line, column, fix
-
-
-# -- events
-
-
-def _json(text: str) -> Iterator[Event]:
-    starts = [0, *(match.end() for match in re.finditer("\n", text))]
-
-    def position(index: int) -> tuple[int, int]:
-        line = bisect.bisect_right(starts, index)
-        return line, index - starts[line - 1] + 1
-
-    try:
-        for kind, index, value, problem in json_tokens(text):
-            yield Event(kind, *position(index), value, None, problem)
-    except JsonError as error:
-        raise _Stop(f"not JSON: {error}", *position(error.index), error.fix) from None
-
-
-def _yaml(text: str) -> Iterator[Event]:
-    try:
-        parser = _PARSER(text)
-        documents = 0
-        while (event := parser.get_event()) is not None:
-            mark = event.start_mark
-            line, column = mark.line + 1, mark.column + 1
-            if isinstance(event, DocumentStartEvent):
-                documents += 1
-                if documents > 1:
-                    raise _Stop("a second document starts here", line, column, "one document a file: remove the line ---")
-                continue
-            if (found := _event(event, line, column)) is not None:
-                yield found
-    except yaml.MarkedYAMLError as error:
-        raise _syntax(text, error) from None
-    except yaml.reader.ReaderError as error:
-        raise _Stop(f"not YAML: {error.reason}", *_position(text, error.position), "remove the character") from None
-
-
-_ENDS = {MappingEndEvent: "}", SequenceEndEvent: "]"}
-
-
-def _event(event: Any, line: int, column: int) -> Event | None:
-    kind: type[object] = event.__class__
-    if kind is ScalarEvent:
-        if event.tag is not None and event.tag != "!":
-            return Event("broken", line, column, event.value, event.anchor, *_tag(event.tag))
-        if not event.implicit[0]:
-            return Event("scalar", line, column, event.value, event.anchor)
-        try:
-            return Event("scalar", line, column, scalar(event.value), event.anchor)
-        except NotANumber as error:
-            return Event("broken", line, column, event.value, event.anchor, str(error), "a finite number, or text in quotes")
-    if kind is MappingStartEvent or kind is SequenceStartEvent:
-        message, fix = _tag(event.tag) if event.tag is not None and event.tag != "!" else (None, None)
-        return Event("{" if kind is MappingStartEvent else "[", line, column, None, event.anchor, message, fix)
-    if kind is AliasEvent:
-        return Event("alias", line, column, event.anchor)
-    return Event(_ENDS[kind], line, column) if kind in _ENDS else None
-
-
-def _tag(tag: str) -> tuple[str, str]:
-    short = tag.replace("tag:yaml.org,2002:", "!!")
-    return f"YAML tags such as {short} are not read", f"remove {short}"
-
-
-_PLAIN_WORDS = {
-    "mapping values are not allowed in this context": (
-        "a key and its value can't stand here",
-        "check the indentation; text that holds ': ' needs quotes",
-    ),
-    "block sequence entries are not allowed in this context": ("a list can't start here", "put '- ' on a line of its own, or write [a, b]"),
-    "found unexpected end of stream": ("a quote is never closed", "close the quote"),
-    "could not find expected ':'": ("a key without ':'", "write KEY: VALUE"),
-    "did not find expected ',' or ']'": ("a list is never closed", "add ] or a comma"),
-    "did not find expected ',' or '}'": ("a mapping is never closed", "add } or a comma"),
-    "did not find expected key": ("a line that does not fit those above", "check the indentation, and that brackets and quotes are closed"),
-    "did not find expected '-' indicator": ("a line that does not fit the list above", "check the indentation"),
-    "did not find expected <document start>": ("something follows the end of the document", "check brackets and indentation"),
-    "expected <document start>": ("something follows the end of the document", "check brackets and indentation"),
-}
-
-
-def _syntax(text: str, error: yaml.MarkedYAMLError) -> _Stop:
-    mark = error.problem_mark or error.context_mark
-    line, column = (mark.line + 1, mark.column + 1) if mark is not None else (1, 1)
-    problem = re.sub(r", but found.*|, but got.*", "", error.problem or "")
-    rows = text.split("\n")
-    row = rows[line - 1] if line <= len(rows) else ""
-    character = row[column - 1 : column]
-    indent = re.match(r" *\t", row)
-    if character == "\t" or (indent is not None and "\t" in row[:column]):
-        return _Stop("not YAML: a tab in the indentation", line, row.index("\t") + 1, "indent with spaces")
-    if "cannot start any token" in problem:
-        return _Stop(f"not YAML: no value can start with {character!r}", line, column, f'put the text in quotes: "{character}..."')
-    message, fix = _PLAIN_WORDS.get(problem, (problem, None))
-    start = error.context_mark
-    if message.endswith("never closed") and start is not None:
-        line, column = start.line + 1, start.column + 1  # where it was opened says more than where the file ends
-    return _Stop(f"not YAML: {message}", line, column, fix)
-
-
 # -- builder
 
 
@@ -263,7 +114,7 @@ class _Open(NamedTuple):
         place: Where it stands.
         name: Its key or index in the one around it; ``None`` for the outermost.
         anchor: The name that aliases may use.
-        first: Number of events before it.
+        first: Number of values before it.
     """
 
     data: Any
@@ -305,9 +156,9 @@ class _Builder:
 
     def read_key(self, event: Event) -> None:
         if event.kind in "{[":
-            raise _Stop("a key must be text, got a mapping or a list", event.line, event.column, "write KEY: VALUE")
+            raise Unreadable("a key must be text, got a mapping or a list", event.line, event.column, "write KEY: VALUE")
         if event.kind == "alias":
-            raise _Stop("a key can't be an alias", event.line, event.column, "write the key out")
+            raise Unreadable("a key can't be an alias", event.line, event.column, "write the key out")
         if event.problem:
             self.wrong(event, event.problem, event.fix)
         name = event.value
@@ -339,7 +190,7 @@ class _Builder:
         name = self.put(data, place)
         if event.kind in "{[":
             if len(self.stack) >= DEEPEST:
-                raise _Stop(f"more than {DEEPEST} mappings and lists within each other", event.line, event.column, "a flatter spec")
+                raise Unreadable(f"more than {DEEPEST} mappings and lists within each other", event.line, event.column, "a flatter spec")
             self.stack.append(_Open(data, place, name, event.anchor, self.count))
             if event.anchor is not None:
                 self.anchors[event.anchor] = None
@@ -370,11 +221,12 @@ class _Builder:
             inside = event.value in self.anchors
             message = f"the alias *{event.value} stands inside what it stands for" if inside else f"no anchor &{event.value} stands before"
             known = [name for name, complete in self.anchors.items() if complete is not None]
-            raise _Stop(message, event.line, event.column, suggest(event.value, known) if known else "write the value out")
+            raise Unreadable(message, event.line, event.column, suggest(event.value, known) if known else "write the value out")
         data, original, size = found
         self.expanded += size
+        self.count += size  # so that what holds aliases is as large as what they stand for
         if self.expanded > LARGEST_EXPANSION:
-            raise _Stop(f"the aliases stand for more than {LARGEST_EXPANSION:,} values", event.line, event.column, "use fewer aliases")
+            raise Unreadable(f"the aliases stand for more than {LARGEST_EXPANSION:,} values", event.line, event.column, "use fewer aliases")
         copied, inner = _copied(data, original)
         place.children = inner.children
         return copied
