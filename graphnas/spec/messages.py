@@ -60,11 +60,14 @@ def problems_of(error: ValidationError, data: Any, place: Place | None) -> list[
     """
     found = [_find(details, data, place) for details in error.errors(include_url=False)]
     ancestors = {one.path[:length] for one in found for length in range(len(one.path))}
+    out_of_bounds = {one.path for one in found if one.details["type"] in _BOUNDS}
     groups: dict[tuple[Path_, str], list[_Found]] = {}
     for one in found:
         kind = one.details["type"]
         if one.path in ancestors and (kind in _EXPECTED or kind == "too_short"):
             continue  # another member of a union went deeper, so that was meant; what is wrong inside was not counted
+        if one.path in out_of_bounds and kind not in _BOUNDS:
+            continue  # another member of a union took the kind of value
         together = "expected" if kind in _EXPECTED or kind == "literal_error" else f"{kind} {one.details['msg']}"
         groups.setdefault((one.path, together), []).append(one)
     return list(dict.fromkeys(_problem(group) for group in groups.values()))
@@ -147,6 +150,8 @@ def _words(group: Sequence[_Found], name: str) -> tuple[str, str | None]:
         bound = context.get("min_length", context.get("max_length"))
         limit = "at least" if kind == "too_short" else "at most"
         return f"expected {limit} {bound}, got {context.get('actual_length') or 'none'}", None
+    if kind == "invalid_key":
+        return f"a key must be text, got {described(details['loc'][-1])}", None
     if kind in ("value_error", "assertion_error"):
         return str(context.get("error", details["msg"])), None
     text = str(details["msg"])
@@ -169,8 +174,8 @@ def _kind(value: Any) -> str:
 
 def _out_of_bounds(kind: str, context: Mapping[str, Any], value: Any, name: str) -> tuple[str, str | None]:
     bound = next(iter(context.values()))
-    if isinstance(value, int) and kind == "greater_than" and float(bound).is_integer():
-        return f"must be {int(bound) + 1} or more, got {value}", f"{name}{int(bound) + 1}"
+    if isinstance(bound, int) and kind == "greater_than":  # of whole numbers
+        return f"must be {bound + 1} or more, got {value}", f"{name}{bound + 1}"
     words = f"{_BOUNDS[kind](context)}, got {value}"
     return words, f"{name}{bound:g}" if kind.endswith("_equal") else None
 

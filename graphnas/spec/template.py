@@ -79,7 +79,9 @@ def node_with_names(
 
 def _unknown(names: Sequence[tuple[Path_, str]], parameters: Mapping[str, object]) -> Iterator[Any]:
     for path, text in names:
-        if not _NAME.fullmatch(text):
+        if path == ("op",):
+            yield error_at(path, f"an operation can't be a parameter, got {text!r}", "name an operation", text)
+        elif not _NAME.fullmatch(text):
             yield error_at(path, f"a $name stands for a whole value, got {text!r}", "$name alone", text)
         elif text[1:] not in parameters:
             yield error_at(path, f"unknown parameter {text!r}", suggest(text, [f"${name}" for name in parameters]), text)
