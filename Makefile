@@ -17,7 +17,7 @@ PYTEST_ARGS ?= -n 2
 PYTHON ?= $(shell for name in python3.13 python3.12 python3.11 python3 python; do \
 	if "$$name" -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then echo "$$name"; break; fi; done)
 
-.PHONY: help quickstart test lint build docs clean
+.PHONY: help quickstart test lint lint-format lint-ruff lint-pyright lint-imports build docs clean
 help:
 	@sed -n 's/^#   //p' Makefile
 
@@ -48,10 +48,14 @@ quickstart: $(VENV)/.installed
 test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
-lint: $(VENV)/.installed-dev
+lint: lint-format lint-ruff lint-pyright lint-imports  # `make -k lint` goes on after a failure
+lint-format: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check
+lint-ruff: $(VENV)/.installed-dev
 	$(BIN)/ruff check
+lint-pyright: $(VENV)/.installed-dev
 	$(BIN)/pyright
+lint-imports: $(VENV)/.installed-dev
 	$(BIN)/lint-imports
 
 build: $(VENV)/.installed-test
