@@ -40,7 +40,8 @@ def test_a_node_with_a_parameter_is_a_template_until_it_is_bound() -> None:
     assert (bound.nodes["a"].out_channels, bound.nodes["a"].kernel_size) == (7, (3, 1))
     assert bound.parameters == {}
     assert bound.bind({}) == bound
-    assert bound == parse_spec({**data, "parameters": {}, "nodes": {"a": {"op": "conv2d", "out_channels": 7, "kernel_size": [3, 1], "stride": 2}, "b": "relu"}})  # fmt: skip
+    written = {"op": "conv2d", "out_channels": 7, "kernel_size": [3, 1], "stride": 2}
+    assert bound == parse_spec({**data, "parameters": {}, "nodes": {"a": written, "b": "relu"}})
     assert network.bind({"out": 7, "size": 5}).nodes["a"].kernel_size == (5, 1)
 
 
@@ -58,8 +59,10 @@ def test_binding_leaves_no_template(data: dict[str, Any], channels: int) -> None
     ("node", "message"),
     [
         ("{op: conv2d, out_channels: $uot}", "4:33: nodes.n.out_channels: unknown parameter '$uot'\n  fix: did you mean '$out'?"),
-        ("{op: conv2d, out_channels: $act}", "4:33: nodes.n.out_channels: expected a whole number, got $act (text)\n  fix: out_channels: 1"),
-        ("{op: conv2d, out_channels: x$out}", "4:33: nodes.n.out_channels: a $name stands for a whole value, got 'x$out'\n  fix: $name alone"),
+        ("{op: conv2d, out_channels: $act}",
+         "4:33: nodes.n.out_channels: expected a whole number, got $act (text)\n  fix: out_channels: 1"),
+        ("{op: conv2d, out_channels: x$out}",
+         "4:33: nodes.n.out_channels: a $name stands for a whole value, got 'x$out'\n  fix: $name alone"),
         ("{op: conv2d, out_channels: $out, stride: 0}", "4:47: nodes.n.stride: must be 1 or more, got 0"),
         ("{op: conv2d, out_channels: $out, stirde: 1}", "4:39: nodes.n.stirde: unknown field 'stirde'\n  fix: did you mean 'stride'?"),
         ("{op: conv2d, out_channels: 3, bias: $out}", "4:42: nodes.n.bias: expected true or false, got $out (a number)\n  fix: bias: true"),
