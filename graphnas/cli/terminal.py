@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, cast
 
 from rich import box
 from rich.console import Console
@@ -74,5 +75,17 @@ def show(*things: Any) -> None:
 
 
 def show_json(data: Any) -> None:
-    """Print one JSON object on stdout."""
-    sys.stdout.write(json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    """Print one JSON value on stdout; numbers that JSON does not have (a metric of nothing is NaN) become null."""
+    sys.stdout.write(json.dumps(_finite(data), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def _finite(data: Any) -> Any:
+    match data:
+        case float():
+            return data if math.isfinite(data) else None
+        case Mapping():
+            return {key: _finite(value) for key, value in cast("Mapping[str, Any]", data).items()}
+        case list() | tuple():
+            return [_finite(value) for value in cast("Sequence[Any]", data)]
+        case _:
+            return data
