@@ -50,7 +50,7 @@ def cell(value: object) -> str:
         case int():
             return f"{value:,}"
         case float():
-            return f"{value:.4g}"
+            return f"{value:#.4g}".removesuffix(".")
         case _:
             return str(value)
 
