@@ -128,7 +128,10 @@ def _scalar(text: str, index: int) -> Generator[Token, None, int]:
 
 def _string(text: str, index: int) -> tuple[str, int]:
     try:
-        return _DECODER.raw_decode(text, index)
+        value, end = _DECODER.raw_decode(text, index)
     except json.JSONDecodeError as error:
         message = error.msg[0].lower() + error.msg[1:]
         raise JsonError(message.removesuffix(" at").removesuffix(" starting"), error.pos) from None
+    if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
+        raise JsonError("half of a surrogate pair", index, "write the character itself")
+    return value, end

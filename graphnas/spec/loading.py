@@ -129,13 +129,16 @@ def _find(text: str, kind: str | None, base: File, *, is_path: bool = False) -> 
         path = os.path.normpath(os.path.join(base.folder, os.path.expanduser(text)))
         shown = os.path.normpath(os.path.join(os.path.dirname(base.shown), os.path.expanduser(text)))
         return File(path, shown, os.path.dirname(path))
-    found = {name: file for each in ([kind] if kind else FOLDERS) for name, file in presets(each).items()}
-    if text in found:
-        path = os.fspath(found[text])
+    kinds = [each for each in ([kind] if kind else FOLDERS) if text in presets(each)]
+    if len(kinds) > 1:
+        return Problem(f"{text!r} is a {' and a '.join(kinds)}", fix="name the file")
+    if kinds:
+        path = os.fspath(presets(kinds[0])[text])
         relative = os.path.relpath(path)
         return File(path, path if relative.startswith("..") else relative, os.getcwd())  # a preset's data lie where the user is
     near = [name for name in (f"{text}{suffix}" for suffix in _SUFFIXES) if os.path.exists(os.path.join(base.folder, name))]
-    fix = f"did you mean the file {near[0]!r}?" if near else suggest(text, found) if found else "name a file, with its suffix: NAME.yaml"
+    known = [name for each in ([kind] if kind else FOLDERS) for name in presets(each)]
+    fix = f"did you mean the file {near[0]!r}?" if near else suggest(text, known) if known else "name a file, with its suffix: NAME.yaml"
     return Problem(f"unknown {'preset' if kind is None else kind} {text!r}", fix=fix)
 
 

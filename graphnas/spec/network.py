@@ -182,7 +182,7 @@ class NetworkSpec(Document):
         ]
         if problems:
             raise SpecError(problems)
-        nodes = {name: replaced(node.data, values) if isinstance(node, Template) else node for name, node in self.nodes.items()}
+        nodes = {name: _with_values(node, values) if isinstance(node, Template) else node for name, node in self.nodes.items()}
         fields = {"version": self.version, "inputs": self.inputs, "nodes": nodes, "outputs": self.outputs, "taps": self.taps}
         try:
             made = NetworkSpec.model_validate(fields)
@@ -208,7 +208,7 @@ def _node(value: Any, parameters: Mapping[str, Parameter] | None) -> Spec:
     """
     if isinstance(value, Template):
         value = value.data
-    names = names_in(value)
+    names = names_in(value, _OPERATION)
     if not names:
         return _OPERATION.validated(value)
     if isinstance(value, str):
@@ -216,3 +216,7 @@ def _node(value: Any, parameters: Mapping[str, Parameter] | None) -> Spec:
     if parameters is None:
         return Template(data=value)
     return node_with_names(value, names, parameters, _OPERATION)
+
+
+def _with_values(node: Template, values: Mapping[str, object]) -> dict[str, Any]:
+    return replaced(node.data, {path: values[text[1:]] for path, text in names_in(node.data, _OPERATION).items()})

@@ -84,5 +84,6 @@ def dotted(path: Sequence[str | int]) -> str:
     """A path as messages have it: ``links[0].direction``."""
     text = ""
     for part in path:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+        word = f"[{part}]" if isinstance(part, int) else part if part.isprintable() else repr(part)
+        text += f".{word}" if text and not isinstance(part, int) else word
     return text

@@ -43,18 +43,23 @@ def _below(shape: Shape, data: Any, key: str | int) -> Iterator[Shape]:
     elif origin is tuple:
         yield from shapes(get_args(shape)[0])
     elif isinstance(shape, Keyed):
-        yield from _registered(shape.registry, key)
+        yield from registered(shape.registry, key)
     elif isinstance(shape, Named):
         name = data.get(shape.key, shape.default) if isinstance(data, Mapping) else None  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
-        for model in _registered(shape.registry, name):
+        for model in registered(shape.registry, name):
             yield from _below(model, data, key)
     else:
-        for name, field in shape.model_fields.items():
-            if key in (name, field.alias):
-                yield from shapes(field.annotation, field.metadata)
+        yield from shapes_of(shape, key)
 
 
-def _registered(registry: Registry, name: Any) -> Iterator[Shape]:
+def shapes_of(model: type[Spec], name: str | int) -> list[Shape]:
+    """The shapes of a model's field, by its name or its alias."""
+    fields = (field for own, field in model.model_fields.items() if name in (own, field.alias))
+    return [shape for field in fields for shape in shapes(field.annotation, field.metadata)]
+
+
+def registered(registry: Registry, name: Any) -> Iterator[type[Spec]]:
+    """The model of a name, if it has one."""
     try:
         if isinstance(name, str):
             yield registry.get(name)

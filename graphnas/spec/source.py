@@ -19,6 +19,8 @@ from graphnas.spec.yaml_text import yaml_events
 
 DEEPEST = 100
 """Mappings and lists within each other; a spec has about ten."""
+LARGEST_FILE = 64 << 20
+"""Bytes."""
 LARGEST_EXPANSION = 100_000
 """Values that all aliases of a file together may stand for."""
 
@@ -49,6 +51,8 @@ def read_file(path: Path, shown: str) -> Source:
     """
     where = Where(shown)
     try:
+        if path.stat().st_size > LARGEST_FILE:
+            return _unread(Problem(f"larger than {LARGEST_FILE >> 20} MiB, which no spec is", where, fix="name another file"))
         raw = path.read_bytes()
     except FileNotFoundError:
         return _unread(Problem("there is no such file", where, fix=_near(path, shown)))

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Protocol, cast
+from functools import lru_cache
+from typing import Any, Protocol, cast, get_origin
 
 from pydantic import ValidationError, model_serializer
 
 from graphnas.errors import suggest
 from graphnas.schema import Named, Spec, again, error_at, refuse
 from graphnas.spec.place import Path_
+from graphnas.spec.shape import Shape, below, document, registered, shapes_of
 
 _NAME = re.compile(r"\$[A-Za-z_][A-Za-z0-9_]*")
 
@@ -41,20 +43,45 @@ class Template(Spec):
         return self.data
 
 
-def names_in(value: Any, path: Path_ = ()) -> list[tuple[Path_, str]]:
-    """The path and text of every text with ``$`` in it."""
+def names_in(node: Any, operation: Named) -> dict[Path_, str]:
+    """Path -> text of every text with ``$`` in a node; networks inside it have names of their own.
+
+    Args:
+        node: As written.
+        operation: Chooses the node's model.
+    """
+    found = dict(_names_in(node, ()))
+    if not found or isinstance(node, str):
+        return found
+    apart = {field for model in registered(operation.registry, node.get(operation.key)) for field in _documents_in(model)}
+    return {path: text for path, text in found.items() if path[0] not in apart}
+
+
+def _names_in(value: Any, path: Path_) -> Iterator[tuple[Path_, str]]:
     if isinstance(value, str):
-        return [(path, value)] if "$" in value else []
-    if isinstance(value, Mapping):
-        return [found for key, part in cast(Mapping[str, Any], value).items() for found in names_in(part, (*path, key))]
-    if isinstance(value, (list, tuple)):
-        return [found for i, part in enumerate(cast(Sequence[Any], value)) for found in names_in(part, (*path, i))]
-    return []
+        if "$" in value:
+            yield path, value
+    elif isinstance(value, Mapping):
+        for key, part in cast(Mapping[str, Any], value).items():
+            yield from _names_in(part, (*path, key))
+    elif isinstance(value, (list, tuple)):
+        for index, part in enumerate(cast(Sequence[Any], value)):
+            yield from _names_in(part, (*path, index))
 
 
-def node_with_names(
-    value: Mapping[str, Any], names: Sequence[tuple[Path_, str]], parameters: Mapping[str, Sampled], operation: Named
-) -> Template:
+@lru_cache(maxsize=256)
+def _documents_in(model: type[Spec]) -> frozenset[str]:
+    """The fields of an operation that hold documents."""
+    return frozenset(field for field in model.model_fields if _holds_document(shapes_of(model, field)))
+
+
+def _holds_document(found: Sequence[Shape]) -> bool:
+    return document(found) is not None or any(
+        _holds_document(below([shape], None, 0)) for shape in found if get_origin(shape) in (dict, tuple)
+    )
+
+
+def node_with_names(value: Mapping[str, Any], names: Mapping[Path_, str], parameters: Mapping[str, Sampled], operation: Named) -> Template:
     """The template of a node, all checked that can be before values are known.
 
     Args:
@@ -66,19 +93,19 @@ def node_with_names(
         ValidationError: A name is unknown, or the node is wrong whatever the values are.
     """
     refuse(_unknown(names, parameters))
-    open_ = [path for path, text in names if parameters[text[1:]].default is None]  # the samples there are not the user's
+    open_ = [path for path, text in names.items() if parameters[text[1:]].default is None]  # the samples there are not the user's
     try:
-        made = operation.validated(replaced(value, {name: parameter.sample for name, parameter in parameters.items()}))
+        made = operation.validated(replaced(value, {path: parameters[text[1:]].sample for path, text in names.items()}))
     except ValidationError as error:
         found = error.errors(include_url=False)
         refuse(again(details) for details in found if details["type"].endswith("_type") or not _may_be_due(details["loc"], open_))
         return Template(data=dict(value))
-    whole = {path[0] for path, _ in names}
+    whole = {path[0] for path in names}
     return Template(data={key: part if key in whole else getattr(made, key, part) for key, part in value.items()})
 
 
-def _unknown(names: Sequence[tuple[Path_, str]], parameters: Mapping[str, object]) -> Iterator[Any]:
-    for path, text in names:
+def _unknown(names: Mapping[Path_, str], parameters: Mapping[str, object]) -> Iterator[Any]:
+    for path, text in names.items():
         if path == ("op",):
             yield error_at(path, f"an operation can't be a parameter, got {text!r}", "name an operation", text)
         elif not _NAME.fullmatch(text):
@@ -92,12 +119,14 @@ def _may_be_due(loc: Sequence[str | int], open_: Sequence[Path_]) -> bool:
     return bool(open_) and (not loc or any(tuple(loc[: len(path)]) == path for path in open_))
 
 
-def replaced(value: Any, values: Mapping[str, object]) -> Any:
-    """Data with every ``$name`` replaced that has a value."""
-    if isinstance(value, str):
-        return values.get(value[1:], value) if value.startswith("$") else value
-    if isinstance(value, Mapping):
-        return {key: replaced(part, values) for key, part in cast(Mapping[str, Any], value).items()}
-    if isinstance(value, (list, tuple)):
-        return [replaced(part, values) for part in cast(Sequence[Any], value)]
-    return value
+def replaced(node: Mapping[str, Any], values: Mapping[Path_, object]) -> dict[str, Any]:
+    """A node with other values at these paths."""
+    made = dict(node)
+    for path, value in values.items():
+        holder: Any = made
+        for part in path[:-1]:
+            inner = holder[part]
+            holder[part] = dict(cast(Mapping[Any, Any], inner)) if isinstance(inner, Mapping) else list(inner)
+            holder = holder[part]
+        holder[path[-1]] = value
+    return made

@@ -11,7 +11,7 @@ import pytest
 
 from graphnas import SpecError, registry
 from graphnas.ops.base import Operation
-from graphnas.spec import NetworkSpec, SearchSpaceSpec, SearchSpec, load_spec, parse_spec, preset_summary, presets
+from graphnas.spec import NetworkSpec, SearchSpaceSpec, SearchSpec, Template, dump_spec, load_spec, parse_spec, preset_summary, presets
 
 Files = Callable[..., None]
 
@@ -209,6 +209,22 @@ def test_what_can_not_be_read_does_not_hide_the_rest(files: Files) -> None:
         "pair.yaml:6:101: tasks.b.key: YAML tags such as !x are not read\n  fix: remove !x\n"
         "space.json:1:8: not JSON: expected ':' after a key"
     )
+
+
+def test_a_reference_beside_a_parameter_is_loaded_and_written_inside(files: Files) -> None:
+    files(nets__network_yaml=NETWORK.replace("{width: 4}", "{width: $out_channels}"))
+    network = load_spec("nets/network.yaml")
+    assert isinstance(network.nodes["body"], Template)
+    assert network.bind({"out_channels": 5}).nodes["body"].network.nodes["conv"].out_channels == 5
+    dumped = dump_spec(network)
+    assert dumped["nodes"]["body"]["use"]["kind"] == "network"
+    Path("nets/parts/body.yaml").unlink()
+    assert parse_spec(dumped) == network
+
+
+def test_a_key_on_two_lines_does_not_break_a_message(files: Files) -> None:
+    files(space_json='{"kind": "search_space", "links": [], "a\\nb": 1}')
+    assert message("space.json").startswith("space.json:1:39: 'a\\nb': unknown field 'a\\nb'\n")
 
 
 def test_cycles_name_their_chain(files: Files) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from graphnas.spec import yaml_text
+from graphnas.spec import source, yaml_text
 from graphnas.spec.place import Place
 from graphnas.spec.scalars import reads_as_text
 from graphnas.spec.source import read_file, read_text
@@ -38,16 +38,16 @@ def problems(text: str, **options: Any) -> list[str]:
 )  # fmt: skip
 @pytest.mark.usefixtures("_parser")
 def test_scalars_of_the_core_schema(text: str, value: object) -> None:
-    read = read_text(f"a: {text}\n", "x.yaml").data["a"] if text != "-" else None
-    assert (read, type(read)) == (value, type(value))
+    found = read_text(f"a: {text}\n", "x.yaml").data["a"] if text != "-" else None
+    assert (found, type(found)) == (value, type(value))
 
 
 @pytest.mark.parametrize(
     "text", ["1e-3", "no", "null", "~", "0o17", "5.", ".nan", "-.inf", "x", "", "true", "2001-01-01", "9" * 5000, "+3"]
 )
 def test_text_that_needs_no_quotes_is_known(text: str) -> None:
-    source = read_text(f"a: {text}\n", "x.yaml")
-    assert reads_as_text(text) == (not source.problems and source.data["a"] == text)
+    read = read_text(f"a: {text}\n", "x.yaml")
+    assert reads_as_text(text) == (not read.problems and read.data["a"] == text)
 
 
 PLACES = """\
@@ -151,11 +151,11 @@ null: x
 
 @pytest.mark.usefixtures("_parser")
 def test_an_alias_is_a_copy_whose_inside_keeps_its_place() -> None:
-    source = read_text("a: &x {b: [1, 2]}\nc: *x\n", "x.yaml")
-    assert source.data == {"a": {"b": [1, 2]}, "c": {"b": [1, 2]}}
-    source.data["c"]["b"].append(3)
-    assert source.data["a"] == {"b": [1, 2]}
-    place = source.place.children["c"]
+    read = read_text("a: &x {b: [1, 2]}\nc: *x\n", "x.yaml")
+    assert read.data == {"a": {"b": [1, 2]}, "c": {"b": [1, 2]}}
+    read.data["c"]["b"].append(3)
+    assert read.data["a"] == {"b": [1, 2]}
+    place = read.place.children["c"]
     assert (place.line, place.column) == (2, 4)
     assert (place.children["b"].line, place.children["b"].column) == (1, 11)
 
@@ -177,6 +177,7 @@ def test_aliases_do_not_explode() -> None:
         ('{"a": "x\ny"}', "x.yaml:1:9: not JSON: invalid control character"),
         ('{"a": 01}', "x.yaml:1:8: not JSON: expected ',' or '}'"),
         ('{"a": "x', "x.yaml:1:7: not JSON: unterminated string"),
+        ('{"a": "\\ud800"}', "x.yaml:1:7: not JSON: half of a surrogate pair\n  fix: write the character itself"),
         ('{"a"', "x.yaml:1:5: not JSON: expected ':' after a key"),
         ('{"a":', "x.yaml:1:6: not JSON: expected a value, got the end of the file"),
         ("[[]]\n]", "x.yaml:2:1: not JSON: something follows the end of the document\n  fix: check the brackets"),
@@ -208,8 +209,15 @@ def test_files_that_can_not_be_read(name: str, content: bytes | None, message: s
     assert [str(problem) for problem in read_file(tmp_path / name, name).problems] == [message]
 
 
+def test_a_file_that_no_spec_is_as_large_as(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(source, "LARGEST_FILE", 2 << 20)
+    (tmp_path / "x.yaml").write_bytes(b" " * ((2 << 20) + 1))
+    [problem] = read_file(tmp_path / "x.yaml", "x.yaml").problems
+    assert str(problem) == "x.yaml: larger than 2 MiB, which no spec is\n  fix: name another file"
+
+
 def test_a_byte_order_mark_and_windows_lines(tmp_path: Path) -> None:
     (tmp_path / "x.yaml").write_bytes(b"\xef\xbb\xbfa: 1\r\nb: 2\r\n")
-    source = read_file(tmp_path / "x.yaml", "x.yaml")
-    assert (source.data, source.place.children["b"].value) == ({"a": 1, "b": 2}, source.place.children["b"].value)
-    assert str(source.place.children["b"].value) == "x.yaml:2:4"
+    read = read_file(tmp_path / "x.yaml", "x.yaml")
+    assert (read.data, read.place.children["b"].value) == ({"a": 1, "b": 2}, read.place.children["b"].value)
+    assert str(read.place.children["b"].value) == "x.yaml:2:4"
