@@ -11,7 +11,18 @@ import pytest
 
 from graphnas import SpecError, registry
 from graphnas.ops.base import Operation
-from graphnas.spec import NetworkSpec, SearchSpaceSpec, SearchSpec, Template, dump_spec, load_spec, parse_spec, preset_summary, presets
+from graphnas.spec import (
+    NetworkSpec,
+    SearchSpaceSpec,
+    SearchSpec,
+    Template,
+    dump_spec,
+    load_spec,
+    loading,
+    parse_spec,
+    preset_summary,
+    presets,
+)
 
 Files = Callable[..., None]
 
@@ -279,3 +290,10 @@ def test_a_presets_data_lie_where_the_user_is(files: Files, tmp_path: Path) -> N
     for name in presets("task_pair"):
         for source in load_spec(name).sources.values():
             assert source.train.startswith(str(tmp_path))
+
+
+def test_a_name_of_two_kinds_is_not_guessed(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = presets("search_space")["aux-nas"]
+    monkeypatch.setattr(loading, "presets", lambda kind: {"same": found})
+    assert message("same") == "same: 'same' is a search_space and a task_pair and a network\n  fix: name the file"
+    assert load_spec("same", kind="search_space").kind == "search_space"
