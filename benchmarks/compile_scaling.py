@@ -2,7 +2,8 @@
 
     python benchmarks/compile_scaling.py [--sizes 100 1000 10000] [--runs 5] [--json FILE]
 
-A spec of N nodes is two networks of N / 2 small convolutions and sums, every node a tap, joined by 5 N links. Prints medians and the growth exponent.
+A spec of N nodes is two networks of N / 2 small convolutions and sums, every node a tap, joined by 5 N links. Prints medians and the
+growth exponent.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import graphnas as gn
 from graphnas.compiler import infer, lower
 from graphnas.compiler.build import spec_branch
 from graphnas.graph.types import Image
-from graphnas.spec import parse_spec
+from graphnas.spec import SearchSpaceSpec, parse_spec
 
 
 def network(nodes: int) -> str:
@@ -38,7 +39,7 @@ def network(nodes: int) -> str:
     return "\n".join([*lines, f"outputs: n{nodes - 1}", "taps: {s: 'n*'}", ""])
 
 
-def space() -> object:
+def space() -> SearchSpaceSpec:
     rule = {"where": {"max_gap": 4}, "operations": ["conv1x1"]}
     return parse_spec(
         {

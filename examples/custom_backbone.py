@@ -2,9 +2,9 @@
 
     python examples/custom_backbone.py [--steps 60]
 
-The primary is ``SmallNet``, a plain ``nn.Module`` that knows nothing of graphnas; the auxiliary is a ResNet-18 of timm with a small decoder.
-Images, surface normals and classes are drawn on the fly: balls and boxes on a floor. At the end the weights are loaded, strictly, into
-a fresh ``SmallNet``.
+The primary is ``SmallNet``, a plain ``nn.Module`` that knows nothing of graphnas; the auxiliary is a ResNet-18 of timm with a small
+decoder. Images, surface normals and classes are drawn on the fly: balls and boxes on a floor. At the end the weights are loaded, strictly,
+into a fresh ``SmallNet``.
 """
 
 from __future__ import annotations
@@ -81,7 +81,8 @@ class Shapes(Dataset[dict[str, object]]):
             normals[inside] = ball[inside] if kind == 1 else (0.0, 0.0, 1.0)
             classes[inside] = kind
         light = np.array([0.4, 0.7, 0.6], np.float32)
-        shade = np.clip(normals @ light, 0.1, 1)[..., None] * np.array([[0.6, 0.5, 0.4], [0.9, 0.3, 0.3], [0.3, 0.4, 0.9]], np.float32)[classes]
+        colors = np.array([[0.6, 0.5, 0.4], [0.9, 0.3, 0.3], [0.3, 0.4, 0.9]], np.float32)
+        shade = np.clip(normals @ light, 0.1, 1)[..., None] * colors[classes]
         image = (np.clip(shade + random.normal(0, 0.05, shade.shape), 0, 1) * 255).astype(np.uint8)
         sample: dict[str, object] = {"image": image, "classes": classes}
         if index < self.with_normals:
@@ -146,7 +147,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         result = gn.search(spec(steps), networks=networks, data={"shapes": Shapes(160, with_normals=60)}, out=Path(folder) / "run")
         for row in result.rows:
-            print(f"{row['name']:12} mean angle {row['metrics']['mean_angle']:6.2f} degrees, {row['macs']:,} MACs, {row['parameters']:,} parameters")
+            angle = row["metrics"]["mean_angle"]
+            print(f"{row['name']:12} mean angle {angle:6.2f} degrees, {row['macs']:,} MACs, {row['parameters']:,} parameters")
         print("certificate holds:", result.certificate.holds)
 
         mine = SmallNet()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+import operator
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 from torch import Tensor, fx, nn
 
 from graphnas.compiler.meta import type_of
+from graphnas.compiler.narrowing import is_mapping, is_sequence
 from graphnas.compiler.outputs import chosen, parts_of, prediction_node
 from graphnas.compiler.plain import names_of, typed_graph
 from graphnas.compiler.record import Call, Recording, record, run_log
@@ -145,7 +147,7 @@ def _arguments(module: nn.Module, example: Tensor | Mapping[str, Tensor]) -> dic
     return dict(example)
 
 
-def _ancestors(names: Any) -> set[str]:
+def _ancestors(names: Iterable[str]) -> set[str]:
     found = {""}
     for name in names:
         parts = name.split(".")
@@ -159,18 +161,13 @@ def _tap_node(recording: Recording, request: TapRequest, log: Sequence[Call]) ->
     node = recording.values.get(request.name)
     if node is None:
         [value] = [call.value for call in log if call.path == request.name]
-        parts = (
-            ", ".join(str(key) for key in value)
-            if isinstance(value, Mapping)
-            else f"0 to {len(value) - 1}"
-            if isinstance(value, Sequence)
-            else ""
-        )
+        parts = ", ".join(map(str, value)) if is_mapping(value) else f"0 to {len(value) - 1}" if is_sequence(value) else ""
+        fix = f"name one of its parts: {{match: {request.name}, output: KEY}} with KEY {parts}"
         raise RecordError(
             f"tap {request.name!r} returns a {type(value).__name__}, not a tensor",
             where=request.where,
-            fix=f"name one of its parts: {{match: {request.name}, output: KEY}} with KEY {parts}" if parts else "tap a submodule that returns a tensor",
-        )  # fmt: skip
+            fix=fix if parts else "tap a submodule that returns a tensor",
+        )
     return node
 
 
@@ -187,8 +184,6 @@ def _require_distinct(tap_nodes: Mapping[str, fx.Node], requests: Sequence[TapRe
 
 
 def _selected(recording: Recording, request: TapRequest) -> fx.Node:
-    import operator
-
     for node in recording.graph.nodes:
         if node.op == "call_function" and node.target in (operator.getitem, getattr) and len(node.args) == 2:
             made, key = node.args

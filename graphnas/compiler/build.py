@@ -14,6 +14,7 @@ from graphnas.compiler.branch import Branch
 from graphnas.compiler.infer import infer
 from graphnas.compiler.lower import lower
 from graphnas.compiler.supernet import Supernet
+from graphnas.compiler.torch_typed import seeded
 from graphnas.compiler.weave import uncollected, weave
 from graphnas.compiler.weights import load_weights, read_weights
 from graphnas.errors import GraphNASError, Problem, SpecError
@@ -64,8 +65,7 @@ def _build(
             problems += error.problems
     if problems:
         raise SpecError(dict.fromkeys(problems))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed_of(spec.seed, "links"))
+    with seeded(seed_of(spec.seed, "links")):
         return weave(branches, primary=spec.primary_task, space=space if space is not None else spec.space)
 
 
@@ -82,8 +82,7 @@ def task_branch(spec: SearchSpec, task: str, input_types: Mapping[str, ValueType
         )
     network = bound(use, task, spec)
     graph = infer(network, {name: input_types[name] for name in network.inputs if name in input_types})
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed_of(spec.seed, task))
+    with seeded(seed_of(spec.seed, task)):
         module = lower(network, graph)
     if use.start_from is not None:
         load_weights(module, read_weights(use.start_from), source=use.start_from, allow_missing=use.allow_missing)

@@ -115,10 +115,11 @@ class Fusion(nn.Module):
 
     def _fused(self, x: Tensor, sources: Sequence[Tensor]) -> Tensor:
         if self.combine == "replace":
-            [term] = self.links[0].arriving(sources[0], None, x)
+            [term] = next(self.fused_links()).arriving(sources[0], None, x)
             return term
         share, gates = self._gates()
-        terms = (term for link, source, gate in zip(self.links, sources, gates, strict=True) for term in link.arriving(source, gate, x))
+        incoming = zip(self.fused_links(), sources, gates, strict=True)
+        terms = (term for link, source, gate in incoming for term in link.arriving(source, gate, x))
         if self.on == "links":
             arrived = sum(terms, start=torch.zeros_like(x))
             return (x if share is None else share * x) + self._after(arrived)
@@ -128,7 +129,7 @@ class Fusion(nn.Module):
         """Link id -> (K,) gates; empty for ``replace``."""
         if self.combine == "replace":
             return {}
-        return {link.id: gate for link, gate in zip(self.links, self._gates()[1], strict=True)}
+        return {link.id: gate for link, gate in zip(self.fused_links(), self._gates()[1], strict=True)}
 
     def fused_links(self) -> Iterator[FusedLink]:
         for link in self.links:
@@ -137,14 +138,14 @@ class Fusion(nn.Module):
 
     def _gates(self) -> tuple[Tensor | None, list[Tensor]]:
         """The share of x (``None``: all of it), and the gates of each link."""
-        alphas = [link.alpha for link in self.fused_links() if link.alpha is not None]
+        alphas: list[Tensor] = [link.alpha for link in self.fused_links() if link.alpha is not None]
         if self.combine == "add":
             gates = [link.gate(alpha, training=self.training) for link, alpha in zip(self.fused_links(), alphas, strict=True)]
             return None, self._closed(gates, 0.0) if self.closed else gates
         if self.closed:
             alphas = self._closed(alphas, -math.inf)
         shares = torch.cat([alphas[0].new_zeros(1), *alphas]).softmax(0)
-        return shares[0], list(shares[1:].split([len(alpha) for alpha in alphas]))
+        return shares[0], list(torch.split(shares[1:], [len(alpha) for alpha in alphas]))
 
     def _closed(self, values: list[Tensor], closed: float) -> list[Tensor]:
         return [

@@ -15,6 +15,7 @@ from torch import Tensor, fx, nn
 
 from graphnas.compiler.branch import Branch
 from graphnas.compiler.infer import INNER, copies
+from graphnas.compiler.torch_typed import own_children, share_tensors
 from graphnas.errors import Problem, RecordError, SpecError, Where
 from graphnas.graph.graph import Graph
 from graphnas.graph.types import ValueType
@@ -134,13 +135,8 @@ def _with_graph(module: nn.Module, graph: fx.Graph) -> fx.GraphModule:
     for name, attribute in vars(module).items():
         if isinstance(attribute, Tensor):
             setattr(made, name, attribute)
-    for name, parameter in module._parameters.items():  # pyright: ignore[reportPrivateUsage]
-        made.register_parameter(name, parameter)
-    for name, buffer in module._buffers.items():  # pyright: ignore[reportPrivateUsage]
-        persistent = name not in module._non_persistent_buffers_set  # pyright: ignore[reportPrivateUsage]
-        made.register_buffer(name, buffer, persistent=persistent)
-    for name, child in module._modules.items():  # pyright: ignore[reportPrivateUsage]
-        made.add_module(name, child)
+    share_tensors(module, made)
+    own_children(made).update(own_children(module))
     made.training = module.training
     made.graph = graph
     return made

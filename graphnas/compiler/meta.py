@@ -18,7 +18,8 @@ class Origin:
     """Why a node stands in a supernet's graph.
 
     Args:
-        kind: input; branch (recorded from a task's network); clone (of a tap that its own branch changes in place); fusion (of a destination tap).
+        kind: input; branch (recorded from a task's network); clone (of a tap that its own branch changes in place);
+            fusion (of a destination tap).
         task: The branch; ``None`` for inputs, which branches share.
         tap: The tap of a clone or a fusion.
         where: The spec line that made it, if one did.

@@ -11,6 +11,8 @@ from typing import Any, Protocol
 import torch
 from torch import fx
 
+from graphnas.compiler.narrowing import is_plain_dict, is_slice
+
 
 class Maker(Protocol):
     """The recorder, as far as numbers need it."""
@@ -100,24 +102,30 @@ def _arithmetic(name: str, function: Callable[..., Any], plain: Callable[..., An
             return result
         operands = (*reversed(others), self) if reverse else (self, *others)
         recorder = self.recorder
-        make = lambda: recorder.graph.call_function(function, tuple(recorder.as_node(o) for o in operands))  # noqa: E731
-        return (RecordedInt if isinstance(result, int) else RecordedFloat)(result, make, recorder)
+
+        def make() -> fx.Node:
+            return recorder.graph.call_function(function, tuple(recorder.as_node(operand) for operand in operands))
+
+        return RecordedInt(result, make, recorder) if isinstance(result, int) else RecordedFloat(result, make, recorder)
 
     return method
 
 
-for _name, _function in {
-    "add": operator.add, "sub": operator.sub, "mul": operator.mul, "floordiv": operator.floordiv, "truediv": operator.truediv,
-    "mod": operator.mod, "pow": operator.pow, "rshift": operator.rshift, "lshift": operator.lshift,
-}.items():  # fmt: skip
-    for _kind, _base in ((RecordedInt, int), (RecordedFloat, float)):
+_BINARY = ("add", "sub", "mul", "floordiv", "truediv", "mod", "pow", "rshift", "lshift")  # as they are called in ``operator``
+_UNARY: dict[str, Callable[..., Any]] = {
+    "__neg__": operator.neg,
+    "__abs__": abs,
+    "__round__": round,
+    "__ceil__": math.ceil,
+    "__floor__": math.floor,
+    "__trunc__": math.trunc,
+}
+for _kind, _base in ((RecordedInt, int), (RecordedFloat, float)):
+    for _name in _BINARY:
         for _method in (f"__{_name}__", f"__r{_name}__"):
             if hasattr(_base, _method):
-                setattr(_kind, _method, _arithmetic(_method, _function, getattr(_base, _method)))
-for _method, _function in {
-    "__neg__": operator.neg, "__abs__": abs, "__round__": round, "__ceil__": math.ceil, "__floor__": math.floor, "__trunc__": math.trunc,
-}.items():  # fmt: skip
-    for _kind, _base in ((RecordedInt, int), (RecordedFloat, float)):
+                setattr(_kind, _method, _arithmetic(_method, getattr(operator, _name), getattr(_base, _method)))
+    for _method, _function in _UNARY.items():
         setattr(_kind, _method, _arithmetic(_method, _function, getattr(_base, _method)))
 
 
@@ -129,12 +137,12 @@ def plain(value: Any) -> Any:
         return int(value)
     if isinstance(value, RecordedFloat):
         return float(value)
-    if isinstance(value, slice):
+    if is_slice(value):
         return slice(plain(value.start), plain(value.stop), plain(value.step))
-    if type(value) in (tuple, list):
+    if type(value) in (tuple, list):  # not ``isinstance``: what a class of its own holds is its own business
         return type(value)([plain(part) for part in value])
     if isinstance(value, torch.Size):
         return torch.Size([int(size) for size in value])
-    if type(value) is dict:
+    if is_plain_dict(value):
         return {key: plain(part) for key, part in value.items()}
     return value

@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor, fx, nn
 
 from graphnas.compiler.meta import type_of
+from graphnas.compiler.narrowing import fields_of, is_list, is_mapping, is_tuple
 from graphnas.errors import RecordError
 
 _DEFAULT_OUTPUTS = ("prediction", "logits", "out", "sample")  # names under which models are known to return their prediction
@@ -34,11 +35,11 @@ def prediction_node(graph: fx.Graph, output: str | int | None, module: nn.Module
 
 def parts_of(returned: Any) -> dict[Any, Any]:
     """The named, or numbered, parts of what a module returns."""
-    if isinstance(returned, Mapping):
+    if is_mapping(returned):
         return dict(returned)
-    if hasattr(returned, "__dataclass_fields__"):
-        return {name: getattr(returned, name) for name in returned.__dataclass_fields__}
-    return dict(enumerate(returned)) if isinstance(returned, (tuple, list)) else {}
+    if (named := fields_of(returned)) is not None:
+        return named
+    return dict(enumerate(returned)) if is_tuple(returned) or is_list(returned) else {}
 
 
 def chosen(parts: Mapping[Any, Any], output: str | int | None) -> Any:

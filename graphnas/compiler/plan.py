@@ -55,8 +55,8 @@ def make_plan(branches: Mapping[str, Branch], primary: str, space: SearchSpaceSp
     """Choose the links, build their operations, and prove the constraints.
 
     Raises:
-        SpecError: A rule that names no task or yields no link or too many, two combine kinds on one destination, shapes that no adapter joins,
-            stages in another order, a cycle, a path from an auxiliary into the primary that would stay.
+        SpecError: A rule that names no task or yields no link or too many, two combine kinds on one destination, shapes that no adapter
+            joins, stages in another order, a cycle, a path from an auxiliary into the primary that would stay.
     """
     planner = _Planner(branches, primary, space)
     planner.check_stages()
@@ -104,9 +104,8 @@ class _Planner:
             own = [stage for stage in branch.graph.stages if stage in first]
             reference = [stage for stage in first if stage in branch.graph.stages]
             if own != reference:
-                self.problems.append(
-                    Problem(f"{task} runs its stages in the order {', '.join(own)}, {first_task} in the order {', '.join(reference)}", fix="give stages of equal names the same order")
-                )  # fmt: skip
+                message = f"{task} runs its stages in the order {', '.join(own)}, {first_task} in the order {', '.join(reference)}"
+                self.problems.append(Problem(message, fix="give stages of equal names the same order"))
 
     def add(self, index: int, rule: LinkRule) -> None:
         sources, destinations = self.tasks(rule.source, index), self.tasks(rule.destination, index)
@@ -183,7 +182,7 @@ class _Planner:
 
     def _combine(self, task: str, tap: str, incoming: Sequence[tuple[Link, LinkRule]]) -> Combine | None:
         default = self.space.fusion_of(task, self.primary).combine
-        kinds = {(rule.combine or default): link.rule for link, rule in incoming}
+        kinds: dict[Combine, int] = {(rule.combine or default): link.rule for link, rule in incoming}
         last = max(kinds.values())
         if len(kinds) > 1:
             described = " and ".join(f"{kind} (links[{rule}])" for kind, rule in kinds.items())
@@ -199,11 +198,11 @@ class _Planner:
             self._once(last, "where", f"{len(incoming)} links replace {task}:{tap}, one is possible", "max_gap: 0, from one task")
             return None
         for link, rule in incoming if kind == "mix" else ():
-            if rule.gate.function != "sigmoid" or not 0 < rule.gate.initial < 1:
+            if _name(rule.gate, "function") != "sigmoid" or not 0 < rule.gate.initial < 1:
                 self._once(
                     link.rule,
                     "gate",
-                    f"mix has gates of its own, softmax([0, alpha]), got {rule.gate.function}",
+                    f"mix has gates of its own, softmax([0, alpha]), got {_name(rule.gate, 'function')}",
                     "function: sigmoid, with an initial between 0 and 1",
                 )
                 return None  # fmt: skip
@@ -262,11 +261,16 @@ class _Planner:
         )
 
 
+def _name(model: object, field: str) -> str:
+    """The registered name of a model, which each of its kind has in a field of its own."""
+    return str(getattr(model, field))
+
+
 def _names(operations: Sequence[object]) -> tuple[str, ...]:
     """Names of a rule's candidates; a second one of a kind gets a number."""
     names: list[str] = []
     for operation in operations:
-        base = str(getattr(operation, "op"))  # noqa: B009
+        base = _name(operation, "op")
         count = sum(name.split("_")[0] == base or name == base for name in names)
         names.append(base if base not in names else f"{base}_{count}")
     return tuple(names)

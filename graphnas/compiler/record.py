@@ -1,36 +1,41 @@
 """Record one real run of a module as a graph: ``nn.Module`` x example inputs -> ``torch.fx.Graph``.
 
-The forward of every *ancestor* of a wanted value runs as the user wrote it; each module below becomes one ``call_module`` node, and each torch
-function that ancestor code calls becomes a node of its own. Values are recognised by the identity of their tensors, sizes by an ``int`` that
-records its arithmetic (so the batch size stays dynamic), and an ancestor's ``training`` by a flag that is read again at run time. All Python just works,
-since it is run, not traced; what would be baked in silently (a branch on data, ``no_grad``, autocast) is refused with its source line.
+The forward of every *ancestor* of a wanted value runs as the user wrote it; each module below becomes one ``call_module`` node, and each
+torch function that ancestor code calls becomes a node of its own. Values are recognized by the identity of their tensors, sizes by an
+``int`` that records its arithmetic (so the batch size stays dynamic), and an ancestor's ``training`` by a flag that is read again at run
+time. All Python just works, since it is run, not traced; what would be baked in silently (a branch on data, ``no_grad``, autocast) is
+refused with its source line.
 """
 
 from __future__ import annotations
 
-import contextlib
-import functools
+import inspect
 import linecache
 import operator
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 from torch.overrides import TorchFunctionMode
 
+from graphnas.compiler import intercept
 from graphnas.compiler.meta import set_type
+from graphnas.compiler.narrowing import fields_of, is_list, is_mapping, is_namedtuple, is_sequence, is_slice, is_tuple
 from graphnas.compiler.numbers import RecordedFlag, RecordedFloat, RecordedInt, Value, plain
+from graphnas.compiler.torch_typed import has_hooks, is_tensor_method, paths_of, version_of
 from graphnas.errors import RecordError
 from graphnas.graph.types import ValueType, type_of_shape
 
 __all__ = ["Call", "Recording", "record", "run_log"]
 
 _CONSTANTS = (type(None), bool, int, float, complex, str, torch.dtype, torch.device, torch.layout, torch.memory_format, type(...))
-_READS = {"shape", "device", "dtype", "ndim", "is_cuda", "requires_grad", "layout", "is_leaf", "grad_fn", "names", "is_sparse", "is_quantized", "is_meta", "is_nested", "is_mkldnn", "is_cpu", "is_mps", "is_xpu"}  # fmt: skip
-_DATA_DEPENDENT = {"__bool__", "__int__", "__float__", "__index__", "__contains__", "__complex__", "item", "tolist", "numpy", "is_nonzero", "equal", "allclose"}  # fmt: skip
+_DATA_DEPENDENT = {
+    "__bool__", "__int__", "__float__", "__index__", "__contains__", "__complex__",
+    "item", "tolist", "numpy", "is_nonzero", "equal", "allclose",
+}  # fmt: skip
 _SIZES = {"size", "numel", "nelement", "dim", "ndimension", "stride", "storage_offset", "__len__", "element_size"}
 _REGIONS = {
     "_set_grad_enabled": "a no_grad or enable_grad region",
@@ -76,7 +81,7 @@ def run_log(module: nn.Module, arguments: Mapping[str, Any]) -> list[Call]:
             log.append(Call(path, value))
         return value
 
-    with _patched_calls(call), torch.no_grad():
+    with intercept.module_calls(call), torch.no_grad():
         module(**arguments)
     return log
 
@@ -95,22 +100,7 @@ def record(module: nn.Module, arguments: Mapping[str, Any], *, ancestors: frozen
 
 
 def _paths(module: nn.Module) -> dict[int, str]:
-    return {id(submodule): name for name, submodule in module.named_modules()}
-
-
-@contextlib.contextmanager
-def _patched_calls(call: Callable[..., Any]) -> Iterator[None]:
-    """Let ``call(original, module, args, kwargs)`` stand in for every module call."""
-    original = nn.Module.__call__
-
-    def patched(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
-        return call(original, self, args, kwargs)
-
-    nn.Module.__call__ = patched
-    try:
-        yield
-    finally:
-        nn.Module.__call__ = original
+    return {id(submodule): path for path, submodule in paths_of(module)}
 
 
 class _Recorder(TorchFunctionMode):
@@ -133,20 +123,20 @@ class _Recorder(TorchFunctionMode):
         for name, value in arguments.items():
             if isinstance(value, Tensor):
                 self.keep(value, self.graph.placeholder(name))
-        flagged = [(path, submodule) for path, submodule in self.module.named_modules() if path in self.ancestors]
+        flagged = [(path, submodule) for path, submodule in paths_of(self.module) if path in self.ancestors]
         for path, submodule in flagged:
             self.refuse_hooks(path, submodule)
         modes = [(submodule, submodule.training) for _, submodule in flagged]
         try:
             for path, submodule in flagged:
                 submodule.training = RecordedFlag(submodule.training, self, path)  # pyright: ignore[reportAttributeAccessIssue]
-            with _patched_calls(self.call), _patched_autograd_functions(self), torch.no_grad(), self:
+            with intercept.module_calls(self.call), intercept.autograd_functions(self.apply), torch.no_grad(), self:
                 result = self.module(**arguments)
         finally:
             for submodule, mode in modes:
                 submodule.training = mode
         self.graph.output(self.as_output(result))
-        changed = frozenset(path for path, (_, tensor, version) in self.results.items() if tensor._version != version)
+        changed = frozenset(path for path, (_, tensor, version) in self.results.items() if version_of(tensor) != version)
         return Recording(self.graph, self.calls, {path: node for path, (node, _, _) in self.results.items()}, changed)
 
     def call(self, original: Callable[..., Any], module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -159,20 +149,33 @@ class _Recorder(TorchFunctionMode):
             self.scope.pop()
         else:
             nodes = self.as_node(args), self.as_node(kwargs)
-            self.paused = True
-            try:
-                value = original(module, *plain(args), **plain(kwargs))
-            finally:
-                self.paused = False
-            node = self.graph.call_module(path, *nodes)
-            value = self.remember(value, node)
+            value = self.unrecorded(original, (module, *args), kwargs)
+            value = self.remember(value, self.graph.call_module(path, *nodes))
         self.log(path, value)
         return value
+
+    def apply(self, original: Callable[..., Any], function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """A custom autograd function in ancestor code is one node, so that its backward is kept."""
+        if self.paused:
+            return original(*args, **kwargs)
+        if function.__module__ == "torch.utils.checkpoint":
+            raise self.refusal("activation checkpointing, which a graph can't hold", "switch it off for the modules above the taps")
+        nodes = self.as_node(args), self.as_node(kwargs)
+        value = self.unrecorded(original, args, kwargs)
+        return self.remember(value, self.graph.call_function(intercept.applied(function), *nodes))
+
+    def unrecorded(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Call something that is one node as a whole."""
+        self.paused = True
+        try:
+            return function(*plain(args), **plain(kwargs))
+        finally:
+            self.paused = False
 
     def log(self, path: str, value: Any) -> None:
         self.calls.append(Call(path, value))
         if isinstance(value, Tensor) and (known := self.values.get(id(value))) is not None:
-            self.results[path] = (known.resolve(), value, value._version)
+            self.results[path] = (known.resolve(), value, version_of(value))
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -194,7 +197,10 @@ class _Recorder(TorchFunctionMode):
 
     def read(self, name: str, func: Any, args: Any) -> Any:
         value = func(*args)
-        make = lambda: self.graph.call_function(getattr, (self.as_node(args[0]), name))  # noqa: E731
+
+        def make() -> fx.Node:
+            return self.graph.call_function(getattr, (self.as_node(args[0]), name))
+
         if name in ("shape", "ndim"):
             return self.sizes(value, make)
         if isinstance(value, torch.device):
@@ -205,7 +211,7 @@ class _Recorder(TorchFunctionMode):
     def function(self, func: Any, name: str, args: Any, kwargs: Any) -> fx.Node:
         if name == "__getitem__":
             return self.graph.call_function(operator.getitem, self.as_node(args), self.as_node(kwargs))
-        if getattr(torch.Tensor, name, None) is func or isinstance(getattr(func, "__objclass__", None), type(torch._C.TensorBase)):
+        if getattr(torch.Tensor, name, None) is func or is_tensor_method(func):
             return self.graph.call_method(name, self.as_node(args), self.as_node(kwargs))
         return self.graph.call_function(func, self.as_node(args), self.as_node(kwargs))
 
@@ -214,13 +220,13 @@ class _Recorder(TorchFunctionMode):
     def keep(self, value: Any, node: fx.Node) -> None:
         if isinstance(value, Tensor):
             set_type(node, _type(value))
-        self.values[id(value)] = Value(node, version=value._version if isinstance(value, Tensor) else 0, keep=value)
+        self.values[id(value)] = Value(node, version=version_of(value) if isinstance(value, Tensor) else 0, keep=value)
 
     def remember(self, value: Any, node: fx.Node) -> Any:
         """Note that ``node`` makes ``value``; returns what the run goes on with."""
         if isinstance(value, Tensor):
             known = self.values.get(id(value))
-            if id(value) in self.state or (known is not None and known.version == value._version):
+            if id(value) in self.state or (known is not None and known.version == version_of(value)):
                 # A function that handed its input back (dropout in eval mode): another object, so that both can be told apart.
                 self.paused, paused = True, self.paused
                 value = torch.ops.aten.alias.default(value)
@@ -231,25 +237,28 @@ class _Recorder(TorchFunctionMode):
             return value
         if isinstance(value, int):
             return RecordedInt(value, lambda: node, self)
-        if isinstance(value, (tuple, list)):
+        if is_tuple(value) or is_list(value):
             parts = [self.part(part, node, operator.getitem, i) for i, part in enumerate(value)]
             if type(value) in (tuple, list):
                 return type(value)(parts)
-            return type(value)(*parts) if hasattr(value, "_fields") else value
-        if isinstance(value, Mapping):
+            return type(value)(*parts) if is_namedtuple(value) else value
+        if is_mapping(value):
             for key, part in value.items():
                 self.part(part, node, operator.getitem, key)
-        elif is_dataclass(value):
-            for described in fields(value):
-                self.part(getattr(value, described.name), node, getattr, described.name)
+        elif (named := fields_of(value)) is not None:
+            for name, part in named.items():
+                self.part(part, node, getattr, name)
         return value
 
     def part(self, value: Any, node: fx.Node, get: Callable[..., Any], key: Any) -> Any:
-        make = lambda: self.graph.call_function(get, (node, key))  # noqa: E731
+
+        def make() -> fx.Node:
+            return self.graph.call_function(get, (node, key))
+
         if isinstance(value, Tensor):
-            self.values[id(value)] = Value(make=self.typed(make, value), version=value._version, keep=value)
+            self.values[id(value)] = Value(make=self.typed(make, value), version=version_of(value), keep=value)
             return value
-        if isinstance(value, (tuple, list, Mapping)) and _holds_tensors(value):
+        if (is_tuple(value) or is_list(value) or is_mapping(value)) and _holds_tensors(value):
             return self.remember(value, make())
         return RecordedInt(value, make, self) if type(value) is int else value
 
@@ -263,7 +272,7 @@ class _Recorder(TorchFunctionMode):
 
     def sizes(self, value: Any, make: Callable[[], fx.Node]) -> Any:
         """A size or a tuple of them, recorded when it is used."""
-        if isinstance(value, tuple):
+        if is_tuple(value):
             whole = Value(make=make)
             ints = [RecordedInt(size, self.item(whole, i), self) for i, size in enumerate(value)]
             return torch.Size(ints) if isinstance(value, torch.Size) else tuple(ints)
@@ -283,14 +292,14 @@ class _Recorder(TorchFunctionMode):
             return known.resolve() if known is not None and known.keep is value else value
         if isinstance(value, _CONSTANTS):
             return value
-        if isinstance(value, slice):
+        if is_slice(value):
             return slice(self.as_node(value.start), self.as_node(value.stop), self.as_node(value.step))
-        if isinstance(value, tuple):
+        if is_tuple(value):
             parts = [self.as_node(part) for part in value]
-            return type(value)(*parts) if hasattr(value, "_fields") else tuple(parts)
-        if isinstance(value, list):
+            return type(value)(*parts) if is_namedtuple(value) else tuple(parts)
+        if is_list(value):
             return [self.as_node(part) for part in value]
-        if isinstance(value, Mapping):
+        if is_mapping(value):
             return {key: self.as_node(part) for key, part in value.items()}
         raise self.refusal(f"an argument of type {type(value).__name__}, which a graph can't hold")
 
@@ -301,39 +310,39 @@ class _Recorder(TorchFunctionMode):
             if name is None:
                 raise self.refusal("a tensor made by code that can't be recorded (a scripted function, numpy, another thread)")
             known = self.values[id(value)] = Value(self.graph.create_node("get_attr", name, (), {}), keep=value)
-            known.version = value._version
+            known.version = version_of(value)
             set_type(known.resolve(), _type(value))
         return known.resolve()
 
     def attribute(self, value: Tensor) -> str | None:
         """A plain tensor attribute of an ancestor, neither parameter nor buffer."""
-        for path, submodule in self.module.named_modules():
+        for path, submodule in paths_of(self.module):
             for name, attribute in vars(submodule).items():
                 if attribute is value:
                     return f"{path}.{name}" if path else name
         return None
 
     def as_output(self, value: Any) -> Any:
-        if is_dataclass(value) and not isinstance(value, type):  # also the outputs of Hugging Face models, which are dicts as well
-            kept = {f.name: getattr(value, f.name) for f in fields(value) if getattr(value, f.name) is not None}
-            return self.graph.call_function(type(value), (), {name: self.as_node(part) for name, part in kept.items()})
-        if isinstance(value, Mapping) and type(value) is not dict:
+        if (named := fields_of(value)) is not None:  # also the outputs of Hugging Face models, which are dicts as well
+            parts = {name: self.as_node(part) for name, part in named.items() if part is not None}
+            return self.graph.call_function(value.__class__, (), parts)
+        if is_mapping(value) and type(value) is not dict:
             return self.graph.call_function(dict, (), {str(k): self.as_node(v) for k, v in value.items()})
         return self.as_node(value)
 
     # -- refusals
 
     def refuse_hooks(self, path: str, module: nn.Module) -> None:
-        hooks = [module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks]
-        if any(hooks):
+        if has_hooks(module):
             raise RecordError(
                 f"{path or 'the module'} ({type(module).__name__}) has hooks, and its forward would be taken apart",
                 fix="remove the hooks, or choose taps that are not inside it",
             )
 
     def refusal(self, why: str, fix: str | None = None) -> RecordError:
-        frame = sys._getframe(1)
-        own = (__file__, torch.__path__[0])
+        frame = inspect.currentframe()
+        assert frame is not None
+        own = (os.path.dirname(__file__), torch.__path__[0])
         while frame.f_back is not None and frame.f_code.co_filename.startswith(own):
             frame = frame.f_back
         file, line = frame.f_code.co_filename, frame.f_lineno
@@ -345,44 +354,6 @@ class _Recorder(TorchFunctionMode):
         )
 
 
-@functools.cache
-def _applied(function: Any) -> Callable[..., Any]:
-    """``function.apply`` as a plain function, the same one each time: generated code can name it."""
-
-    def apply(*args: Any, **kwargs: Any) -> Any:
-        return function.apply(*args, **kwargs)
-
-    apply.__name__ = apply.__qualname__ = f"{function.__name__}_apply"
-    apply.__module__ = function.__module__
-    return apply
-
-
-@contextlib.contextmanager
-def _patched_autograd_functions(recorder: _Recorder) -> Iterator[None]:
-    """Record ``torch.autograd.Function.apply`` in ancestor code as one node, so that its backward is kept."""
-    original = torch.autograd.Function.__dict__["apply"]
-
-    def apply(cls: Any, *args: Any, **kwargs: Any) -> Any:
-        bound = original.__get__(None, cls)
-        if recorder.paused:
-            return bound(*args, **kwargs)
-        if cls.__module__ == "torch.utils.checkpoint":
-            raise recorder.refusal("activation checkpointing, which a graph can't hold", "switch it off for the modules above the taps")
-        nodes = recorder.as_node(args), recorder.as_node(kwargs)
-        recorder.paused = True
-        try:
-            value = bound(*plain(args), **plain(kwargs))
-        finally:
-            recorder.paused = False
-        return recorder.remember(value, recorder.graph.call_function(_applied(cls), *nodes))
-
-    torch.autograd.Function.apply = classmethod(apply)  # pyright: ignore[reportAttributeAccessIssue]
-    try:
-        yield
-    finally:
-        torch.autograd.Function.apply = original
-
-
 def _type(value: Tensor) -> ValueType:
     return type_of_shape(value.shape[1:], floating=value.dtype.is_floating_point)
 
@@ -390,6 +361,6 @@ def _type(value: Tensor) -> ValueType:
 def _holds_tensors(value: Any) -> bool:
     if isinstance(value, Tensor):
         return True
-    if isinstance(value, Mapping):
+    if is_mapping(value):
         return any(_holds_tensors(part) for part in value.values())
-    return isinstance(value, Sequence) and not isinstance(value, str) and any(_holds_tensors(part) for part in value)
+    return is_sequence(value) and any(_holds_tensors(part) for part in value)

@@ -13,7 +13,7 @@ from graphnas.compiler.branch import Branch
 from graphnas.compiler.fusion import FusedLink, Fusion
 from graphnas.compiler.meta import origin_of
 from graphnas.compiler.plan import Plan, joint_key
-from graphnas.compiler.views import view_of
+from graphnas.compiler.views import outputs_of, view_of
 from graphnas.errors import RecordError, SpecError, suggest
 from graphnas.gates.base import Penalty
 from graphnas.graph.links import Link
@@ -23,7 +23,8 @@ from graphnas.spec.search_space import LinkRule, SearchSpaceSpec
 class Supernet(fx.GraphModule):
     """``net(image) -> {task: prediction}``; made by ``weave`` and ``compile``.
 
-    The user's modules stand under ``branches.<task>``, the parameters of links and fusions under ``joints.<task>``. Survives ``copy.deepcopy``.
+    The user's modules stand under ``branches.<task>``, the parameters of links and fusions under ``joints.<task>``. Survives
+    ``copy.deepcopy``.
     """
 
     def __init__(self, modules: nn.Module, graph: fx.Graph, *, recorded: Mapping[str, Branch], plan: Plan, space: SearchSpaceSpec) -> None:
@@ -165,15 +166,15 @@ class Supernet(fx.GraphModule):
         for task in tasks:
             if task not in self.recorded:
                 raise SpecError(f"unknown task {task!r}", fix=suggest(task, self.recorded))
-        [predictions] = self.graph.output_node().args
-        assert isinstance(predictions, Mapping)
+        predictions = outputs_of(self.graph)
         return view_of(self, {task: predictions[task] for task in tasks})
 
     def tap_node(self, task: str, tap: str) -> fx.Node:
         """The node of a tap's value after fusion."""
-        return self._tap_nodes()[task, tap]
+        return self.tap_nodes()[task, tap]
 
-    def _tap_nodes(self) -> dict[tuple[str, str], fx.Node]:
+    def tap_nodes(self) -> dict[tuple[str, str], fx.Node]:
+        """(task, tap) -> the node of its value after fusion."""
         found: dict[tuple[str, str], fx.Node] = {}
         for node in self.graph.nodes:  # a fusion comes after the node that it fuses
             origin = origin_of(node)
@@ -205,7 +206,7 @@ def tap_values(net: Supernet, *inputs: Tensor, **named: Tensor) -> dict[tuple[st
         inputs: As for ``net``.
         named: As for ``net``.
     """
-    nodes = net._tap_nodes()
+    nodes = net.tap_nodes()
     view = view_of(net, {f"{task}:{tap}": node for (task, tap), node in nodes.items()})
     values = view(*inputs, **named)
     return {key: values[":".join(key)] for key in nodes}

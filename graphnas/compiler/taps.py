@@ -10,6 +10,7 @@ from torch import fx, nn
 
 from graphnas.compiler.meta import type_of
 from graphnas.compiler.record import Call
+from graphnas.compiler.torch_typed import paths_of
 from graphnas.errors import Problem, RecordError, Where, suggest
 from graphnas.graph import globs
 from graphnas.graph.types import Image, Other, ValueType
@@ -32,12 +33,12 @@ def resolve_taps(module: nn.Module, taps: Mapping[str, TapSpec], log: Sequence[C
     """The taps of all stages, in order of execution.
 
     Raises:
-        RecordError: A glob that matches nothing, a submodule that is called never or twice, a split that does not add up, stages that overlap.
-            All such problems at once.
+        RecordError: A glob that matches nothing, a submodule that is called never or twice, a split that does not add up,
+            stages that overlap: all such problems at once.
     """
     calls = Counter(call.path for call in log)
     order = {call.path: position for position, call in enumerate(log)}
-    existing = [name for name, _ in module.named_modules() if name]
+    existing = [name for name, _ in paths_of(module) if name]
     problems: list[Problem] = []
     requests: list[TapRequest] = []
     for stage, tap in taps.items():

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 
+from graphnas.compiler.narrowing import fields_of, is_list, is_mapping, is_sequence, is_slice, is_tuple
+from graphnas.compiler.torch_typed import own_buffers, random_state_kept, seed
 from graphnas.errors import RecordError
 
 
@@ -31,30 +33,30 @@ def _resized(arguments: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
 
 
 @contextlib.contextmanager
-def untouched(module: nn.Module) -> Iterator[None]:
+def untouched(module: nn.Module) -> Generator[None]:
     """Leave buffers, modes, and the random state as they were."""
     modes = [(submodule, submodule.training) for submodule in module.modules()]
     buffers = [
         (submodule, name, buffer, buffer.detach().clone())
         for submodule in module.modules()
-        for name, buffer in submodule._buffers.items()
+        for name, buffer in own_buffers(submodule).items()
         if buffer is not None
     ]
     try:
-        with torch.random.fork_rng(devices=_devices(module)):
+        with random_state_kept(_devices(module)):
             yield
     finally:
         for submodule, mode in modes:
             submodule.training = mode
         with torch.no_grad():
             for submodule, name, buffer, value in buffers:
-                submodule._buffers[name] = buffer
+                own_buffers(submodule)[name] = buffer
                 if not torch.equal(buffer, value):
                     buffer.copy_(value)
 
 
 def _devices(module: nn.Module) -> list[int]:
-    return sorted({p.device.index for p in module.parameters() if p.device.type == "cuda" and p.device.index is not None})
+    return sorted({parameter.device.index for parameter in module.parameters() if parameter.is_cuda})
 
 
 def shape_of(graph: fx.Graph) -> list[Any]:
@@ -64,11 +66,11 @@ def shape_of(graph: fx.Graph) -> list[Any]:
     def plain(value: Any) -> Any:
         if isinstance(value, fx.Node):
             return ("node", order[value])
-        if isinstance(value, (tuple, list)):
+        if is_tuple(value) or is_list(value):
             return type(value).__name__, [plain(part) for part in value]
-        if isinstance(value, Mapping):
+        if is_mapping(value):
             return {key: plain(part) for key, part in value.items()}
-        return ("slice", plain(value.start), plain(value.stop), plain(value.step)) if isinstance(value, slice) else value
+        return ("slice", plain(value.start), plain(value.stop), plain(value.step)) if is_slice(value) else value
 
     return [
         (node.op, node.target if node.op != "output" else "", plain(tuple(node.args)), plain(dict(node.kwargs))) for node in graph.nodes
@@ -85,8 +87,9 @@ def require_same(module: nn.Module, evaluated: fx.Graph, trained: fx.Graph) -> N
             )
     if len(first) != len(second):
         longer = max(first, second, key=len)
+        more = _words(longer[min(len(first), len(second))])
         raise RecordError(
-            f"{type(module).__name__} takes another way in train mode than in eval mode: only one has {_words(longer[min(len(first), len(second))])}",
+            f"{type(module).__name__} takes another way in train mode than in eval mode: only one has {more}",
             fix="move the difference into a submodule that has no taps inside",
         )
 
@@ -130,7 +133,7 @@ def verify(module: nn.Module, graph: fx.Graph, arguments: Mapping[str, Tensor]) 
 
 def _run(module: nn.Module, arguments: Mapping[str, Tensor]) -> Any:
     """The result of one run with a fixed seed; ``None`` where it fails."""
-    torch.manual_seed(0)
+    seed(0)
     try:
         with torch.no_grad():
             return module(**arguments)
@@ -148,10 +151,13 @@ def _equal(first: Any, second: Any) -> bool:
 
 def leaves(value: Any) -> list[Tensor]:
     """The tensors in what a module returned."""
-    if isinstance(value, Mapping):
-        value = list(value.values())  # also the outputs of Hugging Face models
-    elif hasattr(value, "__dataclass_fields__"):
-        value = [getattr(value, name) for name in value.__dataclass_fields__]
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return [leaf for part in value for leaf in leaves(part)]
-    return [value] if isinstance(value, Tensor) else []
+    if isinstance(value, Tensor):
+        return [value]
+    parts: Iterable[Any] = ()
+    if is_mapping(value):  # also the outputs of Hugging Face models
+        parts = value.values()
+    elif (named := fields_of(value)) is not None:
+        parts = named.values()
+    elif is_sequence(value):
+        parts = value
+    return [leaf for part in parts for leaf in leaves(part)]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
 
 from torch import fx
 
 from graphnas.compiler.meta import origin_of
+from graphnas.compiler.narrowing import is_mapping
 
 
 def view_of(gm: fx.GraphModule, outputs: Mapping[str, fx.Node], *, replace: Mapping[fx.Node, fx.Node] | None = None) -> fx.GraphModule:
@@ -35,7 +35,14 @@ def view_of(gm: fx.GraphModule, outputs: Mapping[str, fx.Node], *, replace: Mapp
     return fx.GraphModule(gm, graph, class_name="View")
 
 
-def _needed(graph: fx.Graph, outputs: Any, replace: Mapping[fx.Node, fx.Node]) -> set[fx.Node]:
+def outputs_of(graph: fx.Graph) -> dict[str, fx.Node]:
+    """The nodes that a graph returns, by name; for those that return a dict."""
+    [returned] = graph.output_node().args
+    assert is_mapping(returned)
+    return dict(returned)
+
+
+def _needed(graph: fx.Graph, outputs: Iterable[fx.Node], replace: Mapping[fx.Node, fx.Node]) -> set[fx.Node]:
     needed: set[fx.Node] = set()
     waiting = [replace.get(node, node) for node in outputs]
     while waiting:

@@ -1,15 +1,15 @@
 """Join branches by the links of a plan into one graph.
 
-One pointer a branch: each runs until a fusion waits for a value of another branch, then the next one goes on. So the order inside a branch is kept,
-which its in-place operations and random numbers need. A fused value takes the place of the tap's own for every consumer in its branch; links
-read the value from before (with ``replace``, after).
+One pointer a branch: each runs until a fusion waits for a value of another branch, then the next one goes on. So the order inside a
+branch is kept, which its in-place operations and random numbers need. A fused value takes the place of the tap's own for every consumer
+in its branch; links read the value from before (with ``replace``, after).
 """
 
 from __future__ import annotations
 
 import contextlib
 import gc
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 
 from torch import fx, nn
 
@@ -20,6 +20,7 @@ from graphnas.compiler.passes.remove_unread import remove_unread
 from graphnas.compiler.plain import spec_line
 from graphnas.compiler.plan import Destination, Plan, joint_key, make_plan
 from graphnas.compiler.supernet import Supernet
+from graphnas.compiler.torch_typed import own_children, share_tensors
 from graphnas.errors import SpecError
 from graphnas.spec.search_space import SearchSpaceSpec
 
@@ -39,7 +40,7 @@ def weave(branches: Mapping[str, Branch], *, primary: str, space: SearchSpaceSpe
 
 
 @contextlib.contextmanager
-def uncollected() -> Iterator[None]:
+def uncollected() -> Generator[None]:
     """Building makes many objects and no garbage: collecting meanwhile only costs time, more and more of it."""
     enabled = gc.isenabled()
     gc.disable()
@@ -72,13 +73,11 @@ def skeleton(module: nn.Module, ancestors: frozenset[str], path: str = "") -> nn
         return module
     made = nn.Module()
     made.training = module.training
-    made._parameters.update(module._parameters)
-    made._buffers.update(module._buffers)
-    made._non_persistent_buffers_set.update(module._non_persistent_buffers_set)
+    share_tensors(module, made)
     for name, value in vars(module).items():
         if name not in vars(made) and not name.startswith("_") and hasattr(value, "device"):
             setattr(made, name, value)  # a plain tensor that the forward reads
-    for name, child in module._modules.items():
+    for name, child in own_children(module).items():
         made.add_module(name, None if child is None else skeleton(child, ancestors, f"{path}.{name}" if path else name))
     return made
 

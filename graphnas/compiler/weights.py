@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from graphnas.compiler.torch_typed import load_file
 from graphnas.errors import ArtifactError, suggest
 from graphnas.graph.globs import matches
 
@@ -29,7 +29,8 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     if file.suffix in _PICKLES:
         raise ArtifactError(
             f"{file} is a pickle, which may run code and is never read",
-            fix=f'convert it where you trust it: safetensors.torch.save_file(torch.load("{file.name}", weights_only=True), "{file.stem}.safetensors")',
+            fix="convert it where you trust it: "
+            f'safetensors.torch.save_file(torch.load("{file.name}", weights_only=True), "{file.stem}.safetensors")',
         )
     if not file.is_file():
         siblings = [entry.name for entry in file.parent.iterdir()] if file.parent.is_dir() else []

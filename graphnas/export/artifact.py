@@ -9,17 +9,19 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import nn
 
 from graphnas.compiler.infer import infer
 from graphnas.compiler.lower import lower
+from graphnas.compiler.narrowing import is_mapping
+from graphnas.compiler.torch_typed import save_file
 from graphnas.compiler.weights import WEIGHTS, load_weights, read_weights
 from graphnas.errors import ArtifactError, GraphNASError
 from graphnas.graph.types import parse_type
@@ -54,9 +56,9 @@ def save(pruned: Pruned, folder: str | Path, *, task: Mapping[str, Any] | None =
         "inputs": {name: list(shape) for name, shape in pruned.example_shapes.items()},
         "task": dict(task) if task is not None else None,
     }
-    _write(target / WEIGHTS, lambda path: save_file(state, path, metadata={"format": "pt"}))
-    _write(target / SPEC, lambda path: _json(path, description))
-    _write(target / CERTIFICATE, lambda path: _json(path, pruned.certificate.to_dict()))
+    _write(target / WEIGHTS, partial(save_file, state))
+    _write(target / SPEC, partial(_write_json, description))
+    _write(target / CERTIFICATE, partial(_write_json, pruned.certificate.to_dict()))
     return target
 
 
@@ -133,19 +135,20 @@ def _read_json(path: Path) -> dict[str, Any]:
         raise ArtifactError(f"{path}: no such file", fix="an artifact has model.safetensors, spec.json and certificate.json") from None
     except (ValueError, OSError, RecursionError) as error:
         raise ArtifactError(f"{path} can't be read: {error}", fix="copy or make the artifact again") from None
-    if not isinstance(data, dict):
+    if not is_mapping(data):
         raise ArtifactError(f"{path} holds no JSON object", fix="copy or make the artifact again")
-    return data
+    return dict(data)
 
 
-def _json(path: str, data: Any) -> None:
-    Path(path).write_text(json.dumps(data, indent=2, allow_nan=True) + "\n", encoding="utf-8")
+def _write_json(data: Mapping[str, Any], path: Path) -> None:
+    path.write_text(json.dumps(data, indent=2, allow_nan=True) + "\n", encoding="utf-8")
 
 
-def _write(path: Path, write: Any) -> None:
+def _write(path: Path, write: Callable[[Path], None]) -> None:
     """Write to a temporary file beside it, flush it to the disk, and rename."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     os.close(handle)
+    temporary = Path(name)
     try:
         write(temporary)
         with open(temporary, "rb+") as file:
@@ -153,5 +156,5 @@ def _write(path: Path, write: Any) -> None:
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise

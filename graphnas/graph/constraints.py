@@ -1,13 +1,14 @@
 """What must hold of a supernet before it is trained, proven on plain data with networkx.
 
-The dependency graph has a node ``(task, name)`` for each value of a branch, and ``(task, name, "fused")`` for what a destination tap becomes;
-inputs, which branches share, are left out: they carry no auxiliary.
+The dependency graph has a node ``(task, name)`` for each value of a branch, and ``(task, name, "fused")`` for what a destination tap
+becomes; inputs, which branches share, are left out: they carry no auxiliary.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Collection, Mapping, Sequence
+from typing import cast
 
 import networkx as nx
 
@@ -58,7 +59,8 @@ def cycle(graph: nx.DiGraph[Vertex]) -> list[Vertex] | None:
     """The values of one cycle, if there is one."""
     if nx.is_directed_acyclic_graph(graph):
         return None
-    return [edge[0] for edge in nx.find_cycle(graph)]
+    edges = cast("list[tuple[Vertex, Vertex]]", nx.find_cycle(graph))  # pyright: ignore[reportUnknownMemberType]
+    return [start for start, _ in edges]
 
 
 def path_into(graph: nx.DiGraph[Vertex], primary: str) -> list[Vertex] | None:

@@ -1,7 +1,7 @@
 """Which links a search space allows between the taps of the branches: plain data in, plain data out.
 
-Position (design: semantics): with n_s and n_d taps in a stage, source tap j stands at p(j) = floor(j n_d / n_s); a link j -> i is a candidate
-if 0 <= i - p(j) <= max_gap. For equal stages this is the paper's j <= i, i - j < 3 (arXiv:2405.05695, section 3).
+Position (design: semantics): with n_s and n_d taps in a stage, source tap j stands at p(j) = floor(j n_d / n_s); a link j -> i is a
+candidate if 0 <= i - p(j) <= max_gap. For equal stages this is the paper's j <= i, i - j < 3 (arXiv:2405.05695, section 3).
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Selection:
 
 
 def pairs(selection: Selection, taps: Mapping[str, Sequence[Tap]]) -> Iterable[tuple[str, Tap, str, Tap]]:
-    """(source task, source tap, destination task, destination tap) of each candidate, by destination, then by source, in order of execution."""
+    """(source task, source tap, destination task, destination tap) of each candidate, by destination, then source, as they run."""
     stages = {task: _stages(found, selection.at) for task, found in taps.items()}
     for destination_task in selection.destinations:
         for source_task in selection.sources:

@@ -15,6 +15,7 @@ from torch import Tensor, fx, nn
 from graphnas.compiler.branch import Branch
 from graphnas.compiler.macs import count_macs
 from graphnas.compiler.supernet import Supernet
+from graphnas.compiler.torch_typed import on_cpu
 from graphnas.compiler.verify import leaves, shape_of
 
 
@@ -30,7 +31,8 @@ class Certificate:
         macs_single_task: The same of the fresh network, by the same counter.
         parameters: Number of parameters, pruned.
         parameters_single_task: The same of the fresh network.
-        output_difference: Largest difference of the outputs after a strict load of the pruned weights into the fresh network; ``None`` if they do not fit.
+        output_difference: Largest difference of the outputs after a strict load of the pruned weights into the fresh network;
+            ``None`` if they do not fit.
         supernet_difference: Largest difference to the supernet whose cut links have gates of zero.
         forced: Links were cut that had not converged to zero.
         cut_links: How many links were cut.
@@ -151,7 +153,7 @@ def _difference(first: Any, second: Any) -> float:
 
 
 def _supernet_difference(net: Supernet, module: nn.Module, example: Mapping[str, Tensor], cut: Collection[str]) -> float:
-    closed = copy.deepcopy(net).to(device="cpu", memory_format=torch.contiguous_format).eval()  # pyright: ignore[reportCallIssue, reportUnknownMemberType, reportUnknownVariableType]
+    closed = on_cpu(copy.deepcopy(net)).eval()
     for fusion in closed.fusions.values():
         fusion.closed = frozenset(cut)
     inputs = {name: value for task in net.tasks for name, value in net.recorded[task].example.items()}

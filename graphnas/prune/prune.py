@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
@@ -13,7 +12,8 @@ from torch import Tensor, fx, nn
 from graphnas.compiler.meta import origin_of
 from graphnas.compiler.passes.base import apply
 from graphnas.compiler.supernet import Supernet
-from graphnas.compiler.views import view_of
+from graphnas.compiler.torch_typed import on_cpu, own_children, share_tensors
+from graphnas.compiler.views import outputs_of, view_of
 from graphnas.errors import Problem, PruneError
 from graphnas.graph.links import Link
 from graphnas.prune.certificate import Certificate, certify
@@ -48,9 +48,7 @@ def links_to_cut(net: Supernet) -> tuple[Link, ...]:
 def cut_view(net: Supernet) -> fx.GraphModule:
     """The primary with all links cut that converge to zero, ``view(image) -> {primary: prediction}``; shares parameters and buffers."""
     cut = _cut(net)
-    [predictions] = cut.graph.output_node().args
-    assert isinstance(predictions, Mapping)
-    return view_of(cut, {net.primary: predictions[net.primary]})
+    return view_of(cut, {net.primary: outputs_of(cut.graph)[net.primary]})
 
 
 def prune(net: Supernet, *, force: bool = False, fresh: nn.Module | None = None) -> Pruned:
@@ -152,11 +150,9 @@ def _standing_alone(cut: fx.GraphModule, net: Supernet, keeps_branches: bool) ->
         source: nn.Module = fx.GraphModule(cut, cut.graph)  # only what is called
     else:
         source = cut.get_submodule(f"branches.{net.primary}")
-    copied: Any = copy.deepcopy(source).to(device="cpu", memory_format=torch.contiguous_format)
-    made._parameters.update(copied._parameters)
-    made._buffers.update(copied._buffers)
-    made._non_persistent_buffers_set.update(copied._non_persistent_buffers_set)
-    made._modules.update(copied._modules)
+    copied = on_cpu(copy.deepcopy(source))
+    share_tensors(copied, made)
+    own_children(made).update(own_children(copied))
     for name, value in vars(copied).items():
         if isinstance(value, Tensor):
             setattr(made, name, value)

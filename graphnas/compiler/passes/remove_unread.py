@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from torch import fx, nn
 
 from graphnas.compiler.meta import origin_of
+from graphnas.compiler.torch_typed import is_erased, own_buffers, own_parameters
 
 
 def remove_unread(graph: fx.Graph, modules: nn.Module, values: Iterable[fx.Node]) -> None:
@@ -19,7 +20,7 @@ def remove_unread(graph: fx.Graph, modules: nn.Module, values: Iterable[fx.Node]
     while waiting:
         node = waiting.pop()
         origin = origin_of(node)
-        if node.users or origin is None or origin.kind == "input" or node.graph is not graph or node._erased:
+        if node.users or origin is None or origin.kind == "input" or node.graph is not graph or is_erased(node):
             continue
         upstream = node.all_input_nodes
         if node.op in ("call_module", "get_attr"):
@@ -39,6 +40,6 @@ def _drop(modules: nn.Module, target: str) -> None:
         owners.append(owners[-1].get_submodule(part))
     delattr(owners[-1], name)
     for owner, inner, part in zip(reversed(owners[:-1]), reversed(owners[1:]), reversed(path), strict=True):
-        if part in ("branches", "joints") or any(True for _ in inner.children()) or inner._parameters or inner._buffers:
+        if part in ("branches", "joints") or any(True for _ in inner.children()) or own_parameters(inner) or own_buffers(inner):
             return
         delattr(owner, part)

@@ -1,0 +1,115 @@
+"""Torch's private and untyped corners, each behind one typed function: nothing else in the compiler names them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Generator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import safetensors.torch
+import torch
+from torch import Tensor, fx, nn
+
+_Module = TypeVar("_Module", bound=nn.Module)
+
+# -- modules
+
+
+def paths_of(module: nn.Module) -> list[tuple[str, nn.Module]]:
+    """Path and module of every submodule, each once, the module itself first, as ``""``."""
+    return list(module.named_modules())  # pyright: ignore[reportUnknownArgumentType]
+
+
+def own_parameters(module: nn.Module) -> dict[str, nn.Parameter | None]:
+    """The parameters of a module that lie in no submodule; torch's own dict, so that changes to it last."""
+    return module._parameters  # pyright: ignore[reportPrivateUsage]
+
+
+def own_buffers(module: nn.Module) -> dict[str, Tensor | None]:
+    """As ``own_parameters``, the buffers."""
+    return module._buffers  # pyright: ignore[reportPrivateUsage]
+
+
+def own_children(module: nn.Module) -> dict[str, nn.Module | None]:
+    """As ``own_parameters``, the submodules; with those that are ``None``, which torch keeps a place for."""
+    return module._modules  # pyright: ignore[reportPrivateUsage]
+
+
+def share_tensors(source: nn.Module, made: nn.Module) -> None:
+    """Give a module the very parameters and buffers of another, without those of submodules; buffers stay unsaved where they were."""
+    own_parameters(made).update(own_parameters(source))
+    own_buffers(made).update(own_buffers(source))
+    made._non_persistent_buffers_set.update(source._non_persistent_buffers_set)  # pyright: ignore[reportPrivateUsage]
+
+
+def has_hooks(module: nn.Module) -> bool:
+    """Whether a forward or backward hook is registered on the module itself."""
+    hooks: list[dict[int, Any]] = [
+        module._forward_hooks,  # pyright: ignore[reportPrivateUsage, reportUnknownMemberType]
+        module._forward_pre_hooks,  # pyright: ignore[reportPrivateUsage, reportUnknownMemberType]
+        module._backward_hooks,  # pyright: ignore[reportPrivateUsage, reportUnknownMemberType]
+        module._backward_pre_hooks,  # pyright: ignore[reportPrivateUsage, reportUnknownMemberType]
+    ]
+    return any(hooks)
+
+
+def on_cpu(module: _Module) -> _Module:
+    """The module itself, with its tensors on the CPU and dense in the usual order of dimensions."""
+    moved: Any = module
+    return moved.to(device="cpu", memory_format=torch.contiguous_format)  # torch's stub wants both or neither
+
+
+# -- tensors and nodes
+
+
+def version_of(tensor: Tensor) -> int:
+    """How often the tensor was changed in place."""
+    return tensor._version
+
+
+def is_tensor_method(function: Any) -> bool:
+    """Whether a torch function is a method that C++ defines on tensors, such as ``Tensor.__add__``."""
+    base = type(torch._C.TensorBase)  # pyright: ignore[reportPrivateUsage]
+    return isinstance(getattr(function, "__objclass__", None), base)
+
+
+def is_erased(node: fx.Node) -> bool:
+    """Whether the node was erased from its graph."""
+    return node._erased
+
+
+# -- random numbers
+
+
+def seed(number: int) -> None:
+    """Seed torch's generators of all devices."""
+    torch.manual_seed(number)  # pyright: ignore[reportUnknownMemberType]
+
+
+@contextlib.contextmanager
+def random_state_kept(devices: Sequence[int] = ()) -> Generator[None]:
+    """Give the CPU's generator, and those of these CUDA devices, back as they were."""
+    with torch.random.fork_rng(devices=list(devices)):  # pyright: ignore[reportUnknownMemberType]
+        yield
+
+
+@contextlib.contextmanager
+def seeded(number: int) -> Generator[None]:
+    """Draw from this seed inside, on the CPU; the generator is given back as it was."""
+    with random_state_kept():
+        seed(number)
+        yield
+
+
+# -- files
+
+
+def load_file(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file, on the CPU."""
+    return safetensors.torch.load_file(path)  # pyright: ignore[reportUnknownMemberType]
+
+
+def save_file(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Write tensors, dense and on the CPU, to a safetensors file."""
+    safetensors.torch.save_file(dict(tensors), path, metadata={"format": "pt"})  # pyright: ignore[reportUnknownMemberType]
