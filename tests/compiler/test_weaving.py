@@ -68,7 +68,7 @@ def test_add_is_the_published_sum() -> None:
     (pa, pb, ph), (qa, qb, qh) = own(net, "p"), own(net, "q")
 
     def sent(link: str, value: Tensor) -> Tensor:
-        return F.conv2d(value, operations[link]["conv1x1"].weight[:, :, None, None]) * gates[link]  # pyright: ignore[reportArgumentType, reportIndexIssue, reportCallIssue]
+        return F.conv2d(value, operations[link]["conv1x1"].weight[:, :, None, None]) * gates[link]  # pyright: ignore[reportIndexIssue]
 
     p1, q1 = pa(x), qa(x)
     p1_fused, q1_fused = p1 + sent("q:a->p:a", q1), q1 + sent("p:a->q:a", p1)
@@ -88,7 +88,7 @@ def test_mix_is_convex() -> None:
     torch.testing.assert_close(net.gates()["p:a->q:a"], gate)
     (pa, *_), (qa, *_) = own(net, "p"), own(net, "q")
     weight = net.link_operations["p:a->q:a"]["conv1x1"].weight
-    expected = (1 - gate) * qa(x) + gate * F.conv2d(pa(x), weight[:, :, None, None])  # pyright: ignore[reportArgumentType, reportIndexIssue, reportCallIssue]
+    expected = (1 - gate) * qa(x) + gate * F.conv2d(pa(x), weight[:, :, None, None])  # pyright: ignore[reportIndexIssue]
     torch.testing.assert_close(gn.tap_values(net, x)["q", "a"], expected, rtol=1e-12, atol=1e-12)
 
 
@@ -175,7 +175,7 @@ def test_views_share_parameters_and_run_what_is_needed() -> None:
     assert not [node for node in view.graph.nodes if "branches.q" in str(node.target)]
     parameter = dict(view.named_parameters())["branches.p.a.weight"]
     assert parameter is net.get_submodule("branches.p.a").weight
-    with pytest.raises(SpecError, match="^unknown task 'r'\n  fix: one of p, q$"):
+    with pytest.raises(SpecError, match=r"^unknown task 'r'\n  fix: one of p, q$"):
         net.view(["r"])
 
 

@@ -25,10 +25,14 @@ X = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 NETWORK = {
     "kind": "network",
     "inputs": {"image": "image[3, H, W]"},
-    "nodes": {"stem.conv": {"op": "conv2d", "out_channels": 8}, "block": {"op": "basic_block", "out_channels": 8}, "head": {"op": "conv2d", "out_channels": 2}},
+    "nodes": {
+        "stem.conv": {"op": "conv2d", "out_channels": 8},
+        "block": {"op": "basic_block", "out_channels": 8},
+        "head": {"op": "conv2d", "out_channels": 2},
+    },
     "outputs": {"prediction": "head"},
     "taps": {"s": "block"},
-}  # fmt: skip
+}
 
 
 class Mine(nn.Module):
@@ -41,7 +45,7 @@ class Mine(nn.Module):
         self.third = nn.Conv2d(4, 4, 3, padding=1)
         self.third.weight = self.second.weight
         self.spare = nn.Linear(2, 2)
-        self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        self.to(memory_format=torch.channels_last)
 
     def forward(self, image: Tensor) -> Tensor:
         return self.third(self.second(self.first(image)).relu())
