@@ -11,7 +11,17 @@ from graphnas.cli.terminal import cell, short, show, show_json, table
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(None, "-"), (True, "yes"), (False, "no"), (1234567, "1,234,567"), (0.123456, "0.1235"), (31.0, "31.00"), (12345.0, "1.234e+04"), (1234.0, "1234"), ("a", "a")],
+    [
+        (None, "-"),
+        (True, "yes"),
+        (False, "no"),
+        (1234567, "1,234,567"),
+        (0.123456, "0.1235"),
+        (31.0, "31.00"),
+        (12345.0, "1.234e+04"),
+        (1234.0, "1234"),
+        ("a", "a"),
+    ],
 )
 def test_cells(value: object, text: str) -> None:
     assert cell(value) == text
