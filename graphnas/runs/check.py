@@ -5,6 +5,8 @@ from __future__ import annotations
 from graphnas.compiler import Supernet
 from graphnas.data import Data
 from graphnas.errors import Problem, SpecError, suggest
+from graphnas.runs.phases import named_alphas
+from graphnas.search.optimizers import build_optimizer, unmatched, without_branch
 from graphnas.spec import SearchSpec
 
 
@@ -14,7 +16,7 @@ def check(spec: SearchSpec, net: Supernet, data: Data) -> None:
     Raises:
         SpecError: All that is wrong.
     """
-    problems = [*_inputs(spec, net), *_select(spec, data), *_alphas(spec, net)]
+    problems = [*_inputs(spec, net), *_select(spec, data), *_alphas(spec, net), *_optimizers(spec, net)]
     if problems:
         raise SpecError(problems)
 
@@ -48,3 +50,25 @@ def _alphas(spec: SearchSpec, net: Supernet) -> list[Problem]:
         return []
     message = f"no optimizer is given for the alphas of {count} links"
     return [spec.problem(message, "training", "optimizers", "alphas", fix="alphas: {type: adam, lr: 1e-2}")]
+
+
+def _optimizers(spec: SearchSpec, net: Supernet) -> list[Problem]:
+    """What torch refuses, and globs that match nothing. (A baseline has no links: there a glob may match nothing.)"""
+    optimizers, finetune = spec.training.optimizers, spec.training.finetune
+    names = list(net.named_weight_parameters())
+    own = [(name, parameter) for name, parameter in names if name.startswith(f"branches.{net.primary}.")]
+    wanted = [(optimizers.weights, names, ("training", "optimizers", "weights"))]
+    if optimizers.alphas is not None and (alphas := list(named_alphas(net))):
+        wanted.append((optimizers.alphas, alphas, ("training", "optimizers", "alphas")))
+    if finetune is not None:
+        wanted.append((finetune.optimizer, own, ("training", "finetune", "optimizer")))
+    problems: list[Problem] = []
+    for optimizer, parameters, path in wanted:
+        short = [without_branch(name) for name, _ in parameters]
+        for glob in unmatched(optimizer, [name for name, _ in parameters]):
+            problems.append(spec.problem(f"{glob!r} matches no parameter", *path, "groups", glob, fix=suggest(glob, short)))
+        try:
+            build_optimizer(optimizer, parameters)
+        except (ValueError, TypeError) as error:
+            problems.append(spec.problem(f"torch refuses this {optimizer.type}: {error}", *path))
+    return problems

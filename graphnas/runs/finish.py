@@ -25,6 +25,7 @@ from graphnas.runs.result import SearchResult
 from graphnas.search.budget import Budget
 from graphnas.search.checkpoint import write_atomically
 from graphnas.search.evaluation import Scores, score
+from graphnas.search.log import json_ready
 from graphnas.search.progress import Progress, ProgressCallback
 from graphnas.search.step import select_inputs
 
@@ -96,7 +97,8 @@ def _measure(done: Finished, pruned: Pruned) -> dict[str, Any]:
     found: dict[str, dict[str, Scores]] = {}
     if split is not None:
         size = main.spec.training.evaluation_batch_size
-        found = score(networks, main.tasks, main.data, split, batch_size=size, precision=main.precision)
+        workers = main.spec.runtime.workers
+        found = score(networks, main.tasks, main.data, split, batch_size=size, precision=main.precision, workers=workers)
     metric = main.judge.metric
     gap = None
     if found:
@@ -113,7 +115,7 @@ def _measure(done: Finished, pruned: Pruned) -> dict[str, Any]:
         if name != "cut"
     ]
     others = found.get("supernet", {})
-    return {
+    details = {
         "split": split,
         "metric": metric,
         "direction": main.judge.direction,
@@ -127,6 +129,7 @@ def _measure(done: Finished, pruned: Pruned) -> dict[str, Any]:
         "device": str(main.precision.device),
         "threads": torch.get_num_threads(),
     }
+    return json_ready(details)
 
 
 def held_out(data: Data, task: str) -> Split | None:

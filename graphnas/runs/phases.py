@@ -113,7 +113,7 @@ class Trained:
         """Weights, and alphas where there are any."""
         net, training = self.net, self.spec.training
         optimizers = training.optimizers
-        alphas = list(_named_alphas(net))
+        alphas = list(named_alphas(net))
         alpha_spec = optimizers.alphas or optimizers.weights  # of a network without alphas neither is used: see check.py
         learner = Learner(
             network=net,
@@ -158,10 +158,10 @@ class Trained:
         gates: Callable[[], Mapping[str, float]],
         after: float | None = None,
     ) -> Phase:
-        training, judge = self.spec.training, self.judge
+        training, judge, workers = self.spec.training, self.judge, self.spec.runtime.workers
         late = self.net.ramp_end if judge.after == "ramp_end" else judge.after
         validation = Validation(
-            learner.network, shipped, learner.tasks, self.task, self.data, training.evaluation_batch_size, self.precision,
+            learner.network, shipped, learner.tasks, self.task, self.data, training.evaluation_batch_size, workers, self.precision,
             judge.metric, judge.direction, after if after is not None and late is not None else late,
         )  # fmt: skip
         return Phase(
@@ -170,7 +170,8 @@ class Trained:
         )  # fmt: skip
 
 
-def _named_alphas(net: Supernet) -> Iterator[tuple[str, nn.Parameter]]:
+def named_alphas(net: Supernet) -> Iterator[tuple[str, nn.Parameter]]:
+    """The alphas that the alpha steps train, by their names in the supernet."""
     wanted = {id(alpha) for alpha in net.alpha_parameters()}
     return ((name, parameter) for name, parameter in net.named_parameters() if id(parameter) in wanted)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import tempfile
+import uuid
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -12,6 +13,7 @@ from typing import Any
 
 import torch
 
+from graphnas import __version__
 from graphnas.compiler import Branch, Supernet, build, copied
 from graphnas.compiler.weights import load_weights
 from graphnas.data import Data, open_data
@@ -26,7 +28,7 @@ from graphnas.search.budget import Budget
 from graphnas.search.log import MetricsLog
 from graphnas.search.loop import Loop, Phase, Surroundings, logged_bytes
 from graphnas.search.precision import in_memory_format, make_precision
-from graphnas.search.progress import ProgressCallback, silent
+from graphnas.search.progress import Progress, ProgressCallback, silent
 from graphnas.search.random_state import given_back
 from graphnas.spec import SearchSpaceSpec, SearchSpec, load_spec
 
@@ -57,7 +59,7 @@ def search(
         GraphNASError: The input is wrong (nothing on disk was changed), or the run failed (it can be resumed).
     """
     spec = _loaded(spec)
-    path = Path(tempfile.mkdtemp(prefix="graphnas-")) if out is None else Path(out)
+    path = Path(out) if out is not None else Path(tempfile.gettempdir(), f"graphnas-{uuid.uuid4().hex}")
     return _Run(spec, RunFolder(path), networks or {}, data or {}, progress or silent).search(resume=resume, overwrite=overwrite)
 
 
@@ -156,6 +158,7 @@ class _Run:
                 spec.runtime.checkpoint_every, log, self._report,
             )  # fmt: skip
             length = main.search_budget()
+            self._introduce(main, length)
             baseline, seconds = self._alone(main, length, around)
             loop = self._run(main.training_phase(SEARCH, length), main.data, around)
             seconds |= {"search": loop.seconds}
@@ -166,6 +169,13 @@ class _Run:
                 seconds |= {"finetune": self._run(phase, main.data, around).seconds}
         done = Finished(self._folder, before_finetune, main, baseline, seconds, dict(loop.best) if loop.best else None, length)
         return finish(done, self._report, force=force, test_again=self._trained)
+
+    def _introduce(self, main: Trained, length: Budget) -> None:
+        """The first lines of the log: what the run's numbers depend on."""
+        device, threads = main.precision.device, torch.get_num_threads()
+        about = f"graphnas {__version__}, torch {torch.__version__}, {device}, threads {threads}, seed {self._spec.seed}"
+        for line in (about, *main.data.describe().splitlines()):
+            self._report(Progress(SEARCH, 0, length.steps, line))
 
     def _alone(self, main: Trained, length: Budget, around: Surroundings) -> tuple[Trained | None, dict[str, tuple[float, float]]]:
         """Train single-task networks: the baseline, and where the search starts from them each task's; give the weights to the supernet.

@@ -32,7 +32,14 @@ class Scores:
 
 
 def score(
-    networks: Mapping[str, nn.Module], tasks: Mapping[str, TaskType], data: Data, split: Split, *, batch_size: int, precision: Precision
+    networks: Mapping[str, nn.Module],
+    tasks: Mapping[str, TaskType],
+    data: Data,
+    split: Split,
+    *,
+    batch_size: int,
+    precision: Precision,
+    workers: int = 0,
 ) -> dict[str, dict[str, Scores]]:
     """Evaluate networks side by side in one pass over a split.
 
@@ -43,6 +50,7 @@ def score(
         split: training, validation or test.
         batch_size: Samples in a batch.
         precision: Device and number format.
+        workers: Processes that load them.
     Returns:
         Network -> task -> scores.
     """
@@ -50,7 +58,7 @@ def score(
         network.eval()
     tallies: dict[str, dict[str, _Tally]] = {name: {} for name in networks}
     with torch.no_grad():  # not inference_mode: a module may cache what it makes here and train with it later
-        for batch in data.evaluation(split, batch_size):
+        for batch in data.evaluation(split, batch_size, workers):
             inputs = precision.move(batch.inputs)
             for name, network in networks.items():
                 with precision.autocast():

@@ -10,7 +10,9 @@ from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, cast
+
+from graphnas.errors import RunError, Where
 
 
 @dataclass(frozen=True)
@@ -64,14 +66,20 @@ class MetricsLog:
 
     def write(self, rows: Sequence[Row]) -> None:
         """Append rows; they are on their way to the disk when this returns, and there after ``size``."""
+        lines = [json.dumps(json_ready(asdict(row)), allow_nan=False).encode() + b"\n" for row in rows]
+        try:
+            self._stream.write(b"".join(lines))
+            self._stream.flush()
+        except OSError as error:
+            raise RunError(
+                f"can't be written: {error.strerror}", where=Where(str(self._file)), fix="make room there, then --resume"
+            ) from error
         for row in rows:
-            self._stream.write(json.dumps(_plain(asdict(row)), allow_nan=False).encode() + b"\n")
             if row.phase not in self._events:
                 self._events[row.phase] = _event_writer(self._folder / row.phase, row.step)
             if self._events[row.phase] is not None:
                 for tag, value in _scalars(row):
                     self._events[row.phase].add_scalar(tag, value, row.step)
-        self._stream.flush()
 
     def size(self) -> int:
         """Bytes of ``metrics.jsonl``, all of them on the disk: what a checkpoint remembers."""
@@ -107,10 +115,12 @@ def _scalars(row: Row) -> list[tuple[str, float]]:
     return [(tag, value) for tag, value in values.items() if value is not None]
 
 
-def _plain(value: Any) -> Any:
-    """JSON has no NaN."""
+def json_ready(value: Any) -> Any:
+    """The same, with null in place of numbers that JSON does not have: NaN and infinities."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
-        return {name: _plain(inner) for name, inner in value.items()}  # pyright: ignore[reportUnknownVariableType]
+        return {name: json_ready(inner) for name, inner in cast("dict[str, Any]", value).items()}
+    if isinstance(value, list):
+        return [json_ready(inner) for inner in cast("list[Any]", value)]
     return value

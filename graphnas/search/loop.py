@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from graphnas.data import Batch, Data
@@ -20,6 +21,8 @@ from graphnas.search.progress import Progress, ProgressCallback
 from graphnas.search.step import Learner, NotFinite, alternate_step, joint_step
 from graphnas.search.validation import Report, Validation
 from graphnas.spec.search import Every, Schedule
+
+_LOWER = "lower training.optimizers.weights.lr or set training.clip_gradient"
 
 
 @dataclass(frozen=True)
@@ -196,14 +199,12 @@ class Loop:
     def _not_finite(self, error: NotFinite) -> RunError:
         what = "the penalty" if error.task is None else f"the loss of {error.task!r}"
         ids = error.batch.ids if error.task is None else [error.batch.ids[int(row)] for row in error.batch.rows[error.task]]
+        message = f"{self._phase.name}, step {self._state.step + 1}: {what} is {error.value} on {', '.join(ids)}; {self._last_good()}"
+        return RunError(message, fix=f"{_LOWER}; if these samples' labels are damaged, mend them")
+
+    def _last_good(self) -> str:
         where = "none was written yet" if self._saved is None else f"{self._saved[0]}.safetensors, step {self._saved[1]}"
-        return RunError(
-            Problem(
-                f"{self._phase.name}, step {self._state.step + 1}: {what} is {error.value} on {', '.join(ids)};"
-                f" last good checkpoint: {where}",
-                fix="lower training.optimizers.weights.lr or set training.clip_gradient; if these samples' labels are damaged, mend them",
-            )
-        )
+        return f"last good checkpoint: {where}"
 
     def _write(self, rate: float, *, epoch_ended: bool, last: bool) -> None:
         """Evaluate if it is time to, select, and log."""
@@ -247,8 +248,15 @@ class Loop:
         return rows
 
     def _save(self, stem: Path) -> None:
-        """Write everything that is needed to go on, bit for bit."""
+        """Write everything that is needed to go on, bit for bit.
+
+        Raises:
+            RunError: A weight is not finite (what is saved must be good to go on from), or the files can't be written.
+        """
         learner, state = self._phase.learner, self._state
+        for name, parameter in learner.network.named_parameters():
+            if not bool(torch.isfinite(parameter).all()):
+                raise RunError(f"{self._phase.name}, step {state.step}: {name} is not finite; {self._last_good()}", fix=_LOWER)
         weights, weights_values = optimizer_state(learner.weights)
         alphas, alphas_values = ({}, {}) if learner.alphas is None else optimizer_state(learner.alphas)
         generators, generator_values = random_state.capture(learner.precision.device)

@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from graphnas.errors import Problem, SpecError, suggest
 from graphnas.graph.globs import matches
 from graphnas.spec.optimizer import Optimizer, Schedule, optimizer_classes
 
@@ -21,34 +20,29 @@ Named = Iterable[tuple[str, nn.Parameter]]
 
 
 def build_optimizer(spec: Optimizer, parameters: Named) -> torch.optim.Optimizer:
-    """The optimizer of these parameters, one group for each glob of ``spec.groups`` and one for the rest.
+    """The optimizer of these parameters, one group for each glob of ``spec.groups`` that matches some, and one for the rest.
 
     The first glob that matches a parameter's name takes it, written with the prefix ``branches.TASK.`` or without. Parameters without
     gradients (frozen by the user) are left out.
 
     Raises:
-        SpecError: A glob matches nothing.
+        ValueError, TypeError: torch refuses the options, or the parameters.
     """
-    named = [(name, parameter) for name, parameter in parameters if parameter.requires_grad]
-    members: dict[str | None, list[tuple[str, nn.Parameter]]] = {glob: [] for glob in spec.groups}
-    members[None] = []
-    for name, parameter in named:
-        members[_group_of(name, spec.groups)].append((name, parameter))
-    problems = [
-        Problem(f"{glob!r} matches no parameter", path="training.optimizers.weights.groups", fix=suggest(glob, _short_names(named)))
-        for glob in spec.groups
-        if not members[glob]
-    ]
-    if problems:
-        raise SpecError(problems)
-    groups = [
-        {"params": [(name, parameter) for name, parameter in found], **(spec.groups[glob] if glob is not None else {})}
-        for glob, found in members.items()
-        if found
-    ]
+    members: dict[str | None, list[tuple[str, nn.Parameter]]] = {}
+    for name, parameter in parameters:
+        if parameter.requires_grad:
+            members.setdefault(_group_of(name, spec.groups), []).append((name, parameter))
+    order = [glob for glob in (*spec.groups, None) if glob in members]
+    groups: list[dict[str, Any]] = [{"params": members[glob], **(spec.groups[glob] if glob is not None else {})} for glob in order]
     for group in groups:
         group["initial_lr"] = group.get("lr", spec.lr)
     return optimizer_classes()[spec.type](groups, lr=spec.lr, **(spec.model_extra or {}))
+
+
+def unmatched(spec: Optimizer, names: Iterable[str]) -> list[str]:
+    """The globs of ``spec.groups`` that match no parameter's name."""
+    known = list(names)
+    return [glob for glob in spec.groups if not any(matches(glob, name) or matches(glob, without_branch(name)) for name in known)]
 
 
 def _group_of(name: str, globs: Iterable[str]) -> str | None:
@@ -59,10 +53,6 @@ def without_branch(name: str) -> str:
     """``branches.normals.head.weight`` as in the user's own network: ``head.weight``."""
     parts = name.split(".", 2)
     return parts[2] if len(parts) == 3 and parts[0] == "branches" else name
-
-
-def _short_names(named: Named) -> list[str]:
-    return [without_branch(name) for name, _ in named]
 
 
 def learning_rate_factor(schedule: Schedule, step: int, steps: int) -> float:

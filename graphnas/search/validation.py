@@ -44,6 +44,7 @@ class Validation:
         primary: Which of them is shipped.
         data: Where the split is.
         batch_size: Samples in a batch.
+        workers: Processes that load them.
         precision: Device and number format.
         metric: The primary's metric that is judged by.
         direction: Whether less or more of it is better.
@@ -56,6 +57,7 @@ class Validation:
     primary: str
     data: Data
     batch_size: int
+    workers: int
     precision: Precision
     metric: str
     direction: Literal["min", "max"]
@@ -64,7 +66,9 @@ class Validation:
     def evaluate(self) -> Report:
         """Scores of now; networks are left in eval mode."""
         networks = {"network": self.network} | ({} if self.shipped is None else {"shipped": self.shipped})
-        found = score(networks, self.tasks, self.data, "validation", batch_size=self.batch_size, precision=self.precision)
+        found = score(
+            networks, self.tasks, self.data, "validation", batch_size=self.batch_size, workers=self.workers, precision=self.precision
+        )
         own = found["network"][self.primary].metrics[self.metric]
         if self.shipped is None:
             return Report(self.primary, found["network"], None, own, None)

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 import graphnas as gn
-from graphnas.errors import PruneError, SpecError
+from graphnas.errors import PruneError, RunError, SpecError
 from graphnas.runs import prune_run
 from graphnas.search import checkpoint
 from graphnas.search.loop import Loop
@@ -158,6 +158,48 @@ def test_alphas_need_an_optimizer(make_spec: Make, data: Any, tmp_path: Path) ->
         "training.optimizers.alphas: no optimizer is given for the alphas of 4 links\n  fix: alphas: {type: adam, lr: 1e-2}"
     )
     assert not (tmp_path / "run").exists()
+
+
+def test_globs_that_match_no_parameter_are_found_before_anything_is_written(make_spec: Make, data: Any, tmp_path: Path) -> None:
+    changes = {
+        "training.optimizers.weights.groups": {"**.haed.**": {"lr": 1e-3}, "joints.**": {"lr": 1e-3}, "hed.weight": {}},
+        "training.finetune": {"epochs": 1, "optimizer": {"type": "sgd", "lr": 0.1, "groups": {"branches.seg.**": {}}}},
+    }
+    with pytest.raises(SpecError) as caught:
+        gn.search(make_spec(changes), data=data, out=tmp_path / "run")
+    assert [problem.path for problem in caught.value.problems] == [
+        "training.optimizers.weights.groups.**.haed.**",
+        "training.optimizers.weights.groups.hed.weight",
+        "training.finetune.optimizer.groups.branches.seg.**",
+    ]
+    assert str(caught.value.problems[1]) == (
+        "training.optimizers.weights.groups.hed.weight: 'hed.weight' matches no parameter\n  fix: did you mean 'head.weight'?"
+    )
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_group_may_be_of_links_that_the_baseline_has_not(make_spec: Make, data: Any, tmp_path: Path) -> None:
+    changes = {"training.optimizers.weights.groups": {"joints.**": {"lr": 1e-3}}, "training.epochs": 1, "training.select": "last"}
+    gn.search(
+        make_spec({**changes, "space.links": [make_spec().space.links[1].model_dump(mode="json", by_alias=True)]}), data=data, out=tmp_path
+    )
+
+
+def test_weights_that_are_no_numbers_are_never_saved(make_spec: Make, data: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def explode(learner: Any, batches: Any, progress: float) -> dict[str, float]:
+        if progress >= 5 / 16:
+            with torch.no_grad():
+                next(learner.network.parameters()).fill_(float("nan"))
+        return {"depth": 1.0}
+
+    monkeypatch.setattr("graphnas.search.loop._step", explode)
+    run = tmp_path / "run"
+    with pytest.raises(RunError) as caught:
+        gn.search(make_spec({"baseline": "none"}), data=data, out=run)
+    assert str(caught.value) == (
+        f"search, step 8: branches.depth.conv1.weight is not finite; last good checkpoint: {run}/checkpoint.safetensors, step 4\n"
+        "  fix: lower training.optimizers.weights.lr or set training.clip_gradient"
+    )
 
 
 def test_every_task_may_be_trained_alone_first(tmp_path: Path, make_spec: Make, data: Any, starts: Any) -> None:

@@ -43,7 +43,7 @@ class Trial:
         self.lines: list[str] = []
         self.events: list[tuple[int, int]] = []
         cpu = learner.precision
-        validation = Validation(net, None, learner.tasks, "p", self.data, 2, cpu, "square", "min", self.after)
+        validation = Validation(net, None, learner.tasks, "p", self.data, 2, 0, cpu, "square", "min", self.after)
         alternating = self.updates == "alternate"
         phase = Phase(
             name="search",
