@@ -15,13 +15,14 @@ from graphnas.data import Data, open_data
 from graphnas.data.dataset import Split
 from graphnas.errors import ArtifactError, DataError, GraphNASError, Where, suggest
 from graphnas.export import load
+from graphnas.prune import prune
 from graphnas.runs.finish import held_out
 from graphnas.runs.folder import RunFolder, spec_of_run
 from graphnas.runs.phases import task_types
 from graphnas.search.evaluation import score
 from graphnas.search.precision import make_precision
 from graphnas.search.step import select_inputs
-from graphnas.spec import SearchSpaceSpec, SearchSpec, TaskPairSpec, load_spec
+from graphnas.spec import SearchSpec, TaskPairSpec, load_spec
 
 SPLITS: tuple[Split, ...] = ("test", "validation", "training")
 
@@ -79,10 +80,8 @@ def evaluate(
     opened = open_data(pair, seed=seed, tasks=(task,), datasets=data or {})
     split = _chosen(opened, task, split)
     branch = None
-    if into is None and spec is not None:
-        given = {name: copied(network) for name, network in (networks or {}).items() if name == task}
-        branch = build(spec, opened.input_types(), networks=given, tasks=(task,), space=SearchSpaceSpec(links=())).recorded[task]
-        into = branch.module
+    if into is None:
+        into, branch = _network(spec, task, opened, networks or {})
     precision = make_precision(device, "float32")
     network = _Answer(load(artifact, into=into).to(precision.device), task, branch)
     tasks = {task: task_types(pair)[task]}
@@ -91,14 +90,25 @@ def evaluate(
     return Evaluation(task, split, scores.metrics, scores.loss, scores.samples)
 
 
+def _network(spec: SearchSpec | None, task: str, data: Data, networks: Mapping[str, Branch]) -> tuple[nn.Module | None, Branch | None]:
+    """What the artifact's weights go into, and the branch that knows which output is the prediction; ``None``: its own spec says both."""
+    if spec is not None and spec.space.constraints.inference != "primary":  # more than the primary's network was kept
+        net = build(spec, data.input_types(), networks={name: copied(network) for name, network in networks.items()})
+        return prune(net, force=True).module, net.recorded[task]
+    if task in networks:
+        branch = copied(networks[task])
+        return branch.module, branch
+    return None, None
+
+
 def _found(path: Path) -> tuple[Path, SearchSpec | None]:
     """The artifact, and the spec of the run that it belongs to, if it lies in one."""
     for run in (RunFolder(path), RunFolder(path.parent)):
         try:
-            spec = spec_of_run(run)
-        except GraphNASError:
+            run.read_spec()
+        except ArtifactError:
             continue
-        return (run.artifact, spec) if run.path == path else (path, spec)
+        return run.artifact if run.path == path else path, spec_of_run(run)
     return path, None
 
 

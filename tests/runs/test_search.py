@@ -227,6 +227,21 @@ def test_a_network_may_start_from_an_artifact(finished: Path, tmp_path: Path, ma
         assert torch.equal(starts["search"][f"branches.depth.{name}"], tensor)
 
 
+@pytest.mark.parametrize("inference", ["primary+fusion", "all"])
+def test_more_than_the_primary_may_be_kept(inference: str, tmp_path: Path, make_spec: Make, data: Any) -> None:
+    link = {"direction": "auxiliary -> primary", "operations": ["conv1x1"], "converges_to": "free" if inference == "all" else "zero"}
+    space = {
+        "kind": "search_space",
+        "constraints": {"inference": inference},
+        "links": [{**link, "tolerance": 9}],
+        "fusion": {"norm": "batch_norm"},
+    }
+    result = gn.search(make_spec({"space": space, "training.epochs": 1, "training.select": "last"}), data=data, out=tmp_path / "run")
+    assert not result.certificate.holds
+    assert (result.cut_gap == 0.0) == (inference == "all")
+    assert gn.evaluate(tmp_path / "run", data=data).metrics == result.rows[-1]["metrics"]
+
+
 def test_fine_tuning_trains_the_cut_primary_and_the_baseline_alike(tmp_path: Path, make_spec: Make, data: Any, metrics: Rows) -> None:
     finetune = {"epochs": 2, "optimizer": {"type": "sgd", "lr": 1e-3}}
     result = gn.search(make_spec({"training.finetune": finetune}), data=data, out=tmp_path / "run")
