@@ -135,12 +135,18 @@ class Branch:
 
 
 def _arguments(module: nn.Module, example: Tensor | Mapping[str, Tensor]) -> dict[str, Tensor]:
-    known = list(inspect.signature(module.forward).parameters)
+    parameters = inspect.signature(module.forward).parameters
+    known = list(parameters)
     if isinstance(example, Tensor):
         if not known:
             raise RecordError(f"{type(module).__name__}.forward takes no argument", fix="give it an input")
+        if (kind := parameters[known[0]].kind) in (kind.VAR_POSITIONAL, kind.POSITIONAL_ONLY):
+            raise RecordError(
+                f"{type(module).__name__}.forward takes its inputs without names, as {str(parameters[known[0]]).partition(':')[0]}",
+                fix="give its inputs names: def forward(self, image)",
+            )
         return {known[0]: example}
-    takes_any = any(p.kind is p.VAR_KEYWORD for p in inspect.signature(module.forward).parameters.values())
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     for name in example:
         if name not in known and not takes_any:
             raise RecordError(f"{type(module).__name__}.forward takes no argument {name!r}", fix=suggest(name, known))

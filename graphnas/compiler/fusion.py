@@ -93,14 +93,32 @@ class FusedLink(nn.Module):
 
 
 class Fusion(nn.Module):
-    """The fusion of one destination tap."""
+    """The fusion of one destination tap.
+
+    Args:
+        combine: How what arrives joins the destination's own value.
+        spec: Norm and activation.
+        incoming: The links, in the order in which their sources are given.
+        destination: The type of the destination's value.
+        channels_last: Whether that is an image that comes as (N, H, W, C).
+        changed: Whether the branch goes on to change the value in place: it must then be a tensor that nothing else reads, gradients
+            included.
+    """
 
     def __init__(
-        self, combine: Combine, spec: FusionSpec, incoming: Sequence[Candidates], destination: ValueType, *, channels_last: bool = False
+        self,
+        combine: Combine,
+        spec: FusionSpec,
+        incoming: Sequence[Candidates],
+        destination: ValueType,
+        *,
+        channels_last: bool = False,
+        changed: bool = False,
     ) -> None:
         super().__init__()
         self.combine: Combine = combine
         self.channels_last = channels_last
+        self.changed = changed
         self.on = spec.on
         self.links = nn.ModuleList(FusedLink(candidates, _initial(combine, candidates, len(incoming))) for candidates in incoming)
         self.norm = _norm(spec, destination)
@@ -109,14 +127,19 @@ class Fusion(nn.Module):
 
     def forward(self, x: Tensor, *sources: Tensor) -> Tensor:
         """Fuse the destination's own value with the sources', in the order of ``links``."""
-        if self.channels_last:
-            return self._fused(x.movedim(-1, 1), sources).movedim(1, -1)
-        return self._fused(x, sources)
+        own = x.movedim(-1, 1) if self.channels_last else x
+        fused = self._fused(own, sources)
+        saved = self.activation == "relu" and self.on == "sum"  # its gradient reads its result
+        if self.changed and (saved or fused is own):
+            fused = fused.clone()
+        return fused.movedim(1, -1) if self.channels_last else fused
 
     def _fused(self, x: Tensor, sources: Sequence[Tensor]) -> Tensor:
         if self.combine == "replace":
             [term] = next(self.fused_links()).arriving(sources[0], None, x)
             return term
+        if self.bare and all(link.id in self.closed for link in self.fused_links()):
+            return x
         share, gates = self._gates()
         incoming = zip(self.fused_links(), sources, gates, strict=True)
         terms = (term for link, source, gate in incoming for term in link.arriving(source, gate, x))
@@ -142,6 +165,8 @@ class Fusion(nn.Module):
         if self.combine == "add":
             gates = [link.gate(alpha, training=self.training) for link, alpha in zip(self.fused_links(), alphas, strict=True)]
             return None, self._closed(gates, 0.0) if self.closed else gates
+        if not alphas:
+            return None, []
         if self.closed:
             alphas = self._closed(alphas, -math.inf)
         shares = torch.cat([alphas[0].new_zeros(1), *alphas]).softmax(0)

@@ -1,4 +1,4 @@
-"""While a context lasts, calls of modules and of custom autograd functions go through a function of ours."""
+"""While a context lasts, calls of modules and custom autograd functions, and entries of regions, go through a function of ours."""
 
 from __future__ import annotations
 
@@ -41,6 +41,28 @@ def autograd_functions(call: Call) -> Generator[None]:
         yield
     finally:
         torch.autograd.Function.apply = original
+
+
+@contextlib.contextmanager
+def regions(entered: Callable[[str], None]) -> Generator[None]:
+    """Call ``entered("autocast")`` or ``entered("inference_mode")`` where code enters one: torch tells no function mode of them."""
+    kinds: dict[str, Any] = {"autocast": torch.autocast, "inference_mode": torch.inference_mode}
+    originals = {name: kind.__enter__ for name, kind in kinds.items()}
+
+    def patched(name: str) -> Callable[[Any], Any]:
+        def enter(self: Any) -> Any:
+            entered(name)
+            return originals[name](self)
+
+        return enter
+
+    for name, kind in kinds.items():
+        kind.__enter__ = patched(name)
+    try:
+        yield
+    finally:
+        for name, kind in kinds.items():
+            kind.__enter__ = originals[name]
 
 
 @functools.cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,7 +11,7 @@ from torch import fx
 from graphnas.errors import Where
 from graphnas.graph.types import ValueType
 
-_ORIGIN, _TYPE = "graphnas_origin", "graphnas_type"
+_ORIGIN, _TYPE, _CHANGED = "graphnas_origin", "graphnas_type", "graphnas_changed_inputs"
 
 
 @dataclass(frozen=True)
@@ -49,3 +50,13 @@ def set_type(node: fx.Node, type: ValueType | None) -> None:
 def type_of(node: fx.Node) -> ValueType | None:
     """The type of a node's value at the example's size; ``None`` if it is no tensor."""
     return node.meta.get(_TYPE)
+
+
+def set_changed_inputs(node: fx.Node, positions: Sequence[int]) -> None:
+    node.meta[_CHANGED] = tuple(positions)  # not the nodes: a copy of the graph has others
+
+
+def changed_inputs(node: fx.Node) -> list[fx.Node]:
+    """Those of a recorded node's inputs that it changes in place."""
+    inputs = node.all_input_nodes
+    return [inputs[position] for position in node.meta.get(_CHANGED, ())]

@@ -98,6 +98,8 @@ def _arithmetic(name: str, function: Callable[..., Any], plain: Callable[..., An
 
     def method(self: RecordedInt | RecordedFloat, *others: Any) -> Any:
         result = plain(self, *others)
+        if result is NotImplemented and others and isinstance(others[0], float) and not reverse:  # size * 0.5; 0.5 * size asks float alone
+            result = function(float(self), others[0])
         if result is NotImplemented or not isinstance(result, (int, float)):
             return result
         operands = (*reversed(others), self) if reverse else (self, *others)

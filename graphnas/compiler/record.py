@@ -9,11 +9,8 @@ refused with its source line.
 
 from __future__ import annotations
 
-import inspect
-import linecache
 import operator
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,10 +19,11 @@ from torch import Tensor, fx, nn
 from torch.overrides import TorchFunctionMode
 
 from graphnas.compiler import intercept
-from graphnas.compiler.meta import set_type
+from graphnas.compiler.meta import set_changed_inputs, set_type
 from graphnas.compiler.narrowing import fields_of, is_list, is_mapping, is_namedtuple, is_sequence, is_slice, is_tuple
 from graphnas.compiler.numbers import RecordedFlag, RecordedFloat, RecordedInt, Value, plain
 from graphnas.compiler.torch_typed import has_hooks, is_tensor_method, paths_of, version_of
+from graphnas.compiler.user_code import running_line
 from graphnas.errors import RecordError
 from graphnas.graph.types import ValueType, type_of_shape
 
@@ -37,12 +35,6 @@ _DATA_DEPENDENT = {
     "item", "tolist", "numpy", "is_nonzero", "equal", "allclose",
 }  # fmt: skip
 _SIZES = {"size", "numel", "nelement", "dim", "ndimension", "stride", "storage_offset", "__len__", "element_size"}
-_REGIONS = {
-    "_set_grad_enabled": "a no_grad or enable_grad region",
-    "_enter_autocast": "an autocast region",
-    "_exit_autocast": "an autocast region",
-    "_enter_inference_mode": "an inference_mode region",
-}
 
 
 @dataclass(frozen=True)
@@ -130,7 +122,10 @@ class _Recorder(TorchFunctionMode):
         try:
             for path, submodule in flagged:
                 submodule.training = RecordedFlag(submodule.training, self, path)  # pyright: ignore[reportAttributeAccessIssue]
-            with intercept.module_calls(self.call), intercept.autograd_functions(self.apply), torch.no_grad(), self:
+            with (
+                intercept.module_calls(self.call), intercept.autograd_functions(self.apply), intercept.regions(self.enter), torch.no_grad(),
+                self,
+            ):  # fmt: skip
                 result = self.module(**arguments)
         finally:
             for submodule, mode in modes:
@@ -148,9 +143,9 @@ class _Recorder(TorchFunctionMode):
             value = original(module, *args, **kwargs)
             self.scope.pop()
         else:
-            nodes = self.as_node(args), self.as_node(kwargs)
+            nodes, before = (self.as_node(args), self.as_node(kwargs)), self.versions(args, kwargs)
             value = self.unrecorded(original, (module, *args), kwargs)
-            value = self.remember(value, self.graph.call_module(path, *nodes))
+            value = self.remember(value, self.changing(self.graph.call_module(path, *nodes), before))
         self.log(path, value)
         return value
 
@@ -160,9 +155,13 @@ class _Recorder(TorchFunctionMode):
             return original(*args, **kwargs)
         if function.__module__ == "torch.utils.checkpoint":
             raise self.refusal("activation checkpointing, which a graph can't hold", "switch it off for the modules above the taps")
-        nodes = self.as_node(args), self.as_node(kwargs)
+        nodes, before = (self.as_node(args), self.as_node(kwargs)), self.versions(args, kwargs)
         value = self.unrecorded(original, args, kwargs)
-        return self.remember(value, self.graph.call_function(intercept.applied(function), *nodes))
+        return self.remember(value, self.changing(self.graph.call_function(intercept.applied(function), *nodes), before))
+
+    def enter(self, region: str) -> None:
+        if not self.paused:
+            raise self.region_refusal(f"an {region} region")
 
     def unrecorded(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Call something that is one node as a whole."""
@@ -184,16 +183,17 @@ class _Recorder(TorchFunctionMode):
         name = getattr(func, "__name__", str(func))
         if name == "__get__":  # a property: x.shape
             return self.read(func.__self__.__name__, func, args)
-        if name in _REGIONS:
-            raise self.refusal(f"{_REGIONS[name]}, which a graph can't hold", "move it into a submodule below the taps' parents")
+        if name == "_set_grad_enabled":
+            raise self.region_refusal("a no_grad or enable_grad region")
         if name in _DATA_DEPENDENT:
             raise self.refusal(f"data-dependent Tensor.{name}()" if name != "equal" else "data-dependent torch.equal()")
+        before = self.versions(args, kwargs)
         value = func(*plain(args), **plain(kwargs))
         if name in _SIZES:
             return self.sizes(value, lambda: self.function(func, name, args, kwargs))
-        if not _holds_tensors(value):
+        if not _holds_tensors(value) and all(version_of(tensor) == version for tensor, version in before):
             return value  # is_floating_point(), promote_types(), ...: a fact of the types, not of the data
-        return self.remember(value, self.function(func, name, args, kwargs))
+        return self.remember(value, self.changing(self.function(func, name, args, kwargs), before))
 
     def read(self, name: str, func: Any, args: Any) -> Any:
         value = func(*args)
@@ -209,11 +209,23 @@ class _Recorder(TorchFunctionMode):
         return self.remember(value, make()) if isinstance(value, Tensor) else value  # x.T, x.mT, x.real; dtypes are facts
 
     def function(self, func: Any, name: str, args: Any, kwargs: Any) -> fx.Node:
-        if name == "__getitem__":
-            return self.graph.call_function(operator.getitem, self.as_node(args), self.as_node(kwargs))
+        if name in ("__getitem__", "__setitem__"):
+            return self.graph.call_function(getattr(operator, name.strip("_")), self.as_node(args), self.as_node(kwargs))
         if getattr(torch.Tensor, name, None) is func or is_tensor_method(func):
             return self.graph.call_method(name, self.as_node(args), self.as_node(kwargs))
         return self.graph.call_function(func, self.as_node(args), self.as_node(kwargs))
+
+    # -- what is changed in place
+
+    def versions(self, *arguments: Any) -> list[tuple[Tensor, int]]:
+        return [(tensor, version_of(tensor)) for tensor in _tensors(arguments)]
+
+    def changing(self, node: fx.Node, before: list[tuple[Tensor, int]]) -> fx.Node:
+        """The node, with a note of those of its inputs that its run changed."""
+        changed = {self.tensor(tensor) for tensor, version in before if version_of(tensor) != version}
+        if changed:
+            set_changed_inputs(node, [i for i, read in enumerate(node.all_input_nodes) if read in changed])
+        return node
 
     # -- values -> nodes
 
@@ -340,27 +352,29 @@ class _Recorder(TorchFunctionMode):
             )
 
     def refusal(self, why: str, fix: str | None = None) -> RecordError:
-        frame = inspect.currentframe()
-        assert frame is not None
-        own = (os.path.dirname(__file__), torch.__path__[0])
-        while frame.f_back is not None and frame.f_code.co_filename.startswith(own):
-            frame = frame.f_back
-        file, line = frame.f_code.co_filename, frame.f_lineno
-        text = linecache.getline(file, line).strip()
         module = self.scope[-1] or type(self.module).__name__
+        line = running_line(_Recorder.run.__code__, self.module.get_submodule(self.scope[-1]))
         return RecordError(
-            f"{module}: {why} at {file}:{line} in {frame.f_code.co_name}" + (f": {text}" if text else ""),
+            f"{module}: {why} at {line}",
             fix=fix or f"choose taps outside of {module}, or move the statement into a submodule without taps",
         )
+
+    def region_refusal(self, region: str) -> RecordError:
+        return self.refusal(f"{region}, which a graph can't hold", "move it into a submodule below the taps' parents")
 
 
 def _type(value: Tensor) -> ValueType:
     return type_of_shape(value.shape[1:], floating=value.dtype.is_floating_point)
 
 
-def _holds_tensors(value: Any) -> bool:
+def _tensors(value: Any) -> Iterator[Tensor]:
+    """The tensors in a value, at any depth."""
     if isinstance(value, Tensor):
-        return True
-    if is_mapping(value):
-        return any(_holds_tensors(part) for part in value.values())
-    return is_sequence(value) and any(_holds_tensors(part) for part in value)
+        yield value
+    elif is_mapping(value) or is_sequence(value):
+        for part in value.values() if is_mapping(value) else value:
+            yield from _tensors(part)
+
+
+def _holds_tensors(value: Any) -> bool:
+    return next(_tensors(value), None) is not None

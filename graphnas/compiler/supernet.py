@@ -207,7 +207,8 @@ def tap_values(net: Supernet, *inputs: Tensor, **named: Tensor) -> dict[tuple[st
         named: As for ``net``.
     """
     nodes = net.tap_nodes()
-    view = view_of(net, {f"{task}:{tap}": node for (task, tap), node in nodes.items()})
+    changed = {nodes[task, tap] for task, branch in net.recorded.items() for tap in branch.changed if (task, tap) in nodes}
+    view = view_of(net, {f"{task}:{tap}": node for (task, tap), node in nodes.items()}, copied=changed)
     values = view(*inputs, **named)
     return {key: values[":".join(key)] for key in nodes}
 

@@ -60,10 +60,14 @@ def resolve_taps(module: nn.Module, taps: Mapping[str, TapSpec], log: Sequence[C
 def _matched(module: nn.Module, tap: TapSpec, calls: Mapping[str, int], order: Mapping[str, int], existing: Sequence[str]) -> list[str]:
     found: dict[str, None] = {}
     for pattern in tap.match:
-        matching = [name for name in globs.match(pattern, existing) if _is_class(module, name, tap.class_)]
+        matching = globs.match(pattern, existing)
         if not matching:
-            wanted = f" of class {tap.class_}" if tap.class_ else ""
-            raise RecordError(f"{pattern!r} matches no submodule{wanted}", fix=_fix(pattern, existing))
+            raise RecordError(f"{pattern!r} matches no submodule", fix=_fix(pattern, existing))
+        if tap.class_ is not None:
+            classes = {name: type(module.get_submodule(name)).__name__ for name in matching}
+            matching = [name for name in matching if classes[name] == tap.class_]
+            if not matching:
+                raise RecordError(f"{pattern!r} matches no submodule of class {tap.class_}", fix=suggest(tap.class_, set(classes.values())))
         called = [name for name in matching if calls.get(name)]
         if not called:
             raise RecordError(f"{pattern!r} matches only modules that are never called: {matching[0]}", fix=_children(matching[0], calls))
@@ -74,10 +78,6 @@ def _matched(module: nn.Module, tap: TapSpec, calls: Mapping[str, int], order: M
                 )
         found.update(dict.fromkeys(called))
     return sorted(found, key=lambda name: order[name])
-
-
-def _is_class(module: nn.Module, name: str, wanted: str | None) -> bool:
-    return wanted is None or type(module.get_submodule(name)).__name__ == wanted
 
 
 def _fix(pattern: str, existing: Sequence[str]) -> str:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import random
 from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import safetensors.torch
 import torch
 from torch import Tensor, fx, nn
@@ -64,8 +66,8 @@ def on_cpu(module: _Module) -> _Module:
 
 
 def version_of(tensor: Tensor) -> int:
-    """How often the tensor was changed in place."""
-    return tensor._version
+    """How often the tensor was changed in place; torch does not count for those made in inference mode."""
+    return 0 if tensor.is_inference() else tensor._version
 
 
 def is_tensor_method(function: Any) -> bool:
@@ -83,15 +85,22 @@ def is_erased(node: fx.Node) -> bool:
 
 
 def seed(number: int) -> None:
-    """Seed torch's generators of all devices."""
+    """Seed torch's generators of all devices, and those of Python and NumPy, which a module may use too."""
     torch.manual_seed(number)  # pyright: ignore[reportUnknownMemberType]
+    random.seed(number)
+    np.random.seed(number % 2**32)
 
 
 @contextlib.contextmanager
 def random_state_kept(devices: Sequence[int] = ()) -> Generator[None]:
-    """Give the CPU's generator, and those of these CUDA devices, back as they were."""
-    with torch.random.fork_rng(devices=list(devices)):  # pyright: ignore[reportUnknownMemberType]
-        yield
+    """Give the generators of torch's CPU and these CUDA devices, of Python and of NumPy back as they were."""
+    states = random.getstate(), np.random.get_state()
+    try:
+        with torch.random.fork_rng(devices=list(devices)):  # pyright: ignore[reportUnknownMemberType]
+            yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])
 
 
 @contextlib.contextmanager

@@ -23,13 +23,17 @@ def larger(arguments: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: torch.cat([value, value[:1]]) for name, value in arguments.items()}
 
 
-def _resized(arguments: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
-    """One sample of the same images, 32 pixels larger each way; ``None`` where no input is an image."""
+def _resized(arguments: Mapping[str, Tensor]) -> list[dict[str, Tensor]]:
+    """One sample of the same images at larger sizes, once wider and once taller; none where no input is an image."""
     if not any(value.dim() == 4 for value in arguments.values()):
-        return None
-    return {
-        name: torch.nn.functional.pad(value[:1], (0, 32, 0, 32)) if value.dim() == 4 else value[:1] for name, value in arguments.items()
-    }
+        return []
+    return [
+        {
+            name: torch.nn.functional.pad(value[:1], (0, right, 0, down)) if value.dim() == 4 else value[:1]
+            for name, value in arguments.items()
+        }
+        for right, down in ((64, 32), (32, 64))
+    ]
 
 
 @contextlib.contextmanager
@@ -101,44 +105,61 @@ def _words(entry: Any) -> str:
 def verify(module: nn.Module, graph: fx.Graph, arguments: Mapping[str, Tensor]) -> bool:
     """Compare the recording with the module: eval with one more sample, train with one seed. Returns whether other sizes go wrong."""
     replayed = fx.GraphModule(module, graph)
-    for training in (False, True):
-        given = larger(arguments)
-        with untouched(module):
-            module.train(training)
-            replayed.train(training)
-            expected = _run(module, given)
-        if expected is None:  # the module itself can't do this batch size
-            given = dict(arguments)
-            with untouched(module):
-                expected = _run(module.train(training), given)
-        with untouched(module):
-            module.train(training)
-            replayed.train(training)
-            found = _run(replayed, given)
-        if not _equal(expected, found):
-            raise RecordError(
-                f"the recording of {type(module).__name__} differs from the module in {'train' if training else 'eval'} mode"
-                f" with {batch_of(given)} samples: its forward depends on something that a graph can't hold",
-                fix="choose taps nearer to the top of the module",
-            )
-    other = _resized(arguments)
-    if other is None:
-        return False
     with untouched(module):
+        for training in (False, True):
+            module.train(training)
+            replayed.train(training)
+            _compare(module, replayed, arguments, "train" if training else "eval")
         module.eval()
         replayed.eval()
-        expected = _run(module, other)
-        return expected is not None and not _equal(expected, _run(replayed, other))
+        return any(_differs(module, replayed, other) for other in _resized(arguments))
 
 
-def _run(module: nn.Module, arguments: Mapping[str, Tensor]) -> Any:
-    """The result of one run with a fixed seed; ``None`` where it fails."""
-    seed(0)
+def _compare(module: nn.Module, replayed: nn.Module, arguments: Mapping[str, Tensor], mode: str) -> None:
+    """Require the same result, and the same buffers afterwards, with one more sample (if the module takes it) and one seed."""
+    number = int(mode == "train")  # two seeds: what Python's own random numbers decide is likely to differ
+    for given in (larger(arguments), arguments):
+        with untouched(module):
+            expected = _run(module, given, number)
+            state = _copied_buffers(module)
+        if expected is not None:
+            break
+    with untouched(module):
+        found = _run(replayed, given, number)
+        after = _copied_buffers(module)
+    for name, value in after.items():
+        if not _equal(value, state.get(name)):
+            raise RecordError(
+                f"{type(module).__name__} assigns a new tensor to its buffer {name!r}, which a graph can't hold",
+                fix=f"change it in place (self.{name.rpartition('.')[2]}.copy_(...)), or choose taps outside of the module that has it",
+            )
+    if not _equal(expected, found):
+        raise RecordError(
+            f"the recording of {type(module).__name__} differs from the module in {mode} mode"
+            f" with {batch_of(given)} samples: its forward depends on something that a graph can't hold",
+            fix="choose taps nearer to the top of the module",
+        )
+
+
+def _differs(module: nn.Module, replayed: nn.Module, arguments: Mapping[str, Tensor]) -> bool:
+    """Whether the module takes these inputs, and the recording gives something else."""
+    with untouched(module):
+        expected = _run(module, arguments)
+        return expected is not None and not _equal(expected, _run(replayed, arguments))
+
+
+def _run(module: nn.Module, arguments: Mapping[str, Tensor], number: int = 0) -> Any:
+    """The result of one run with this seed; ``None`` where it fails."""
+    seed(number)
     try:
         with torch.no_grad():
             return module(**arguments)
     except (RuntimeError, ValueError, AssertionError, IndexError, TypeError):
         return None
+
+
+def _copied_buffers(module: nn.Module) -> dict[str, Tensor]:
+    return {name: buffer.detach().clone() for name, buffer in module.named_buffers()}
 
 
 def _equal(first: Any, second: Any) -> bool:

@@ -2,36 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from torch import fx
 
-from graphnas.compiler.meta import origin_of
+from graphnas.compiler.meta import changed_inputs, origin_of
 from graphnas.compiler.narrowing import is_mapping
 
 
-def view_of(gm: fx.GraphModule, outputs: Mapping[str, fx.Node], *, replace: Mapping[fx.Node, fx.Node] | None = None) -> fx.GraphModule:
-    """The part of a graph that these values need.
-
-    A node of a branch that is needed at all keeps that branch's nodes without users too: they may be there for what they do in place.
+def view_of(gm: fx.GraphModule, outputs: Mapping[str, fx.Node], *, copied: Collection[fx.Node] = ()) -> fx.GraphModule:
+    """The part of a graph that these values need. It has a mode of its own: set it with ``train()`` or ``eval()`` before it runs.
 
     Args:
         gm: The whole; not changed.
         outputs: Name -> node; what the view returns.
-        replace: Node -> the node that its users read instead.
+        copied: Those of them that the graph later changes in place, and that are to be returned as they were made.
     """
-    replace = replace or {}
-    needed = _needed(gm.graph, outputs.values(), replace)
+    needed = needed_nodes(gm.graph, outputs.values())
+    _add_unread(gm.graph, needed)
     graph = fx.Graph()
     env: dict[fx.Node, fx.Node] = {}
-
-    def read(node: fx.Node) -> fx.Node:
-        return env[replace.get(node, node)]
-
+    returned: dict[fx.Node, fx.Node] = {}
     for node in gm.graph.nodes:
         if node.op == "placeholder" or node in needed:
-            env[node] = graph.node_copy(node, read)
-    graph.output({name: read(node) for name, node in outputs.items()})
+            env[node] = returned[node] = graph.node_copy(node, env.__getitem__)
+            if node in copied:
+                returned[node] = graph.call_method("clone", (env[node],))
+    graph.output({name: returned[node] for name, node in outputs.items()})
     return fx.GraphModule(gm, graph, class_name="View")
 
 
@@ -42,18 +39,31 @@ def outputs_of(graph: fx.Graph) -> dict[str, fx.Node]:
     return dict(returned)
 
 
-def _needed(graph: fx.Graph, outputs: Iterable[fx.Node], replace: Mapping[fx.Node, fx.Node]) -> set[fx.Node]:
+def needed_nodes(graph: fx.Graph, wanted: Iterable[fx.Node]) -> set[fx.Node]:
+    """These nodes, all that they are computed from, and all that changes one of those in place."""
+    owner: dict[fx.Node, fx.Node] = {}  # the value whose memory another may be a view of: what functions read first
+    changing: dict[fx.Node, list[fx.Node]] = {}
+    for node in graph.nodes:
+        viewing = node.op in ("call_function", "call_method") and node.all_input_nodes
+        owner[node] = owner[node.all_input_nodes[0]] if viewing else node
+        for changed in changed_inputs(node):
+            changing.setdefault(owner[changed], []).append(node)
     needed: set[fx.Node] = set()
-    waiting = [replace.get(node, node) for node in outputs]
+    waiting = list(wanted)
     while waiting:
         node = waiting.pop()
         if node not in needed:
             needed.add(node)
-            waiting += [replace.get(other, other) for other in node.all_input_nodes]
+            waiting += node.all_input_nodes
+            waiting += changing.get(owner[node], ())
+    return needed
+
+
+def _add_unread(graph: fx.Graph, needed: set[fx.Node]) -> None:
+    """Unread nodes of a branch that takes part, if what they read is there: they may be there for an effect that is not recorded."""
     tasks = {origin.task for node in needed if (origin := origin_of(node)) is not None and origin.task is not None}
-    for node in graph.nodes:  # unread, but of a branch that takes part: kept if what it reads is there
+    for node in graph.nodes:
         origin = origin_of(node)
         unread = node not in needed and not node.users and origin is not None and origin.kind == "branch" and origin.task in tasks
-        if unread and all(replace.get(other, other) in needed for other in node.all_input_nodes):
+        if unread and needed.issuperset(node.all_input_nodes):
             needed.add(node)
-    return needed

@@ -58,7 +58,10 @@ def _weave(branches: Mapping[str, Branch], primary: str, space: SearchSpaceSpec)
     modules.joints = nn.ModuleDict({task: nn.ModuleDict() for task in branches})
     for destination in plan.destinations:
         spec = space.fusion_of(destination.task, primary)
-        fusion = Fusion(destination.combine, spec, destination.incoming, destination.type, channels_last=destination.channels_last)
+        fusion = Fusion(
+            destination.combine, spec, destination.incoming, destination.type, channels_last=destination.channels_last,
+            changed=destination.tap in branches[destination.task].changed,
+        )  # fmt: skip
         modules.joints[destination.task].add_module(joint_key(destination.tap), fusion)
     weaver = _Weaver(branches, plan)
     graph = weaver.run()

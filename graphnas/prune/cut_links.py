@@ -7,7 +7,7 @@ from collections.abc import Collection
 from torch import fx, nn
 
 from graphnas.compiler.fusion import Fusion
-from graphnas.compiler.meta import origin_of
+from graphnas.compiler.meta import Origin, origin_of, set_origin
 from graphnas.compiler.passes.base import Rule
 
 
@@ -33,6 +33,8 @@ class CutLinks(Rule):
         kept = [(link.id, source) for link, source in zip(fusion.fused_links(), sources, strict=True) if link.id not in self.ids]
         if not kept and fusion.bare:
             assert isinstance(own, fx.Node)
+            if fusion.changed:
+                _send_copy(gm.graph, own, node)
             node.replace_all_uses_with(own)
             gm.graph.erase_node(node)
             return
@@ -42,6 +44,18 @@ class CutLinks(Rule):
             holder = holder.get_submodule(part)
         holder.add_module(name, fusion.keeping([link for link, _ in kept]))
         node.args = (own, *(source for _, source in kept))
+
+
+def _send_copy(graph: fx.Graph, own: fx.Node, fused: fx.Node) -> None:
+    """Let links from a tap read a copy of its value, where its branch will change the value itself in place."""
+    readers = [node for node in own.users if node is not fused and (origin := origin_of(node)) is not None and origin.kind == "fusion"]
+    origin = origin_of(fused)
+    if readers and origin is not None:
+        with graph.inserting_after(own):
+            copied = graph.call_method("clone", (own,))
+        set_origin(copied, Origin("clone", origin.task, origin.tap))
+        for reader in readers:
+            reader.replace_input_with(own, copied)
 
 
 def _fusion(gm: fx.GraphModule, node: fx.Node) -> Fusion:

@@ -107,7 +107,7 @@ def test_positions_are_those_of_the_design(
         i, j = (0, 0) if at == "stage_end" else (destination.index, source.index)
         if source.stage == destination.stage:
             distance = i - math.floor(j * n_d / n_s)
-            allowed = 0 <= distance and (gap is None or distance <= gap)
+            allowed = distance >= 0 and (gap is None or distance <= gap)
         else:
             allowed = not same_stage and source.stage < destination.stage and destination.stage in sources
         if allowed:

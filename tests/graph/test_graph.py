@@ -48,7 +48,7 @@ def test_sizes_that_are_names_are_bound() -> None:
     ],
 )
 def test_texts_that_are_no_type(text: str, expected: str) -> None:
-    with pytest.raises(ValueError, match="size|type") as caught:
+    with pytest.raises(ValueError, match=r"size|type") as caught:
         parse_type(text)
     assert str(caught.value) == expected
 

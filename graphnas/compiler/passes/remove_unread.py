@@ -7,29 +7,38 @@ from collections.abc import Iterable
 from torch import fx, nn
 
 from graphnas.compiler.meta import origin_of
-from graphnas.compiler.torch_typed import is_erased, own_buffers, own_parameters
+from graphnas.compiler.torch_typed import own_buffers, own_parameters
+from graphnas.compiler.views import needed_nodes, outputs_of
 
 
 def remove_unread(graph: fx.Graph, modules: nn.Module, values: Iterable[fx.Node]) -> None:
-    """Erase these values and what only they read, and drop the submodules of a branch that no node calls any more.
+    """Erase what only these values were for, and drop the submodules that no node calls any more.
 
-    Only upstream of the given values: a node elsewhere whose result is unread may be there for its effect.
+    Only they, what they are computed from, and what else was made of that: an unread node elsewhere may be there for its effect.
     """
-    erased: set[str] = set()
+    needed = needed_nodes(graph, outputs_of(graph).values())
+    unread: set[fx.Node] = set()
     waiting = list(values)
     while waiting:
         node = waiting.pop()
         origin = origin_of(node)
-        if node.users or origin is None or origin.kind == "input" or node.graph is not graph or is_erased(node):
-            continue
-        upstream = node.all_input_nodes
-        if node.op in ("call_module", "get_attr"):
-            erased.add(str(node.target))
-        graph.erase_node(node)
-        waiting += upstream
-    used = {str(node.target) for node in graph.nodes if node.op in ("call_module", "get_attr")}
-    for target in erased - used:
+        if node not in needed and node not in unread and origin is not None and origin.kind != "input":
+            unread.add(node)
+            waiting += node.all_input_nodes
+    for node in graph.nodes:
+        if node not in needed and not unread.isdisjoint(node.all_input_nodes) and origin_of(node) is not None:
+            unread.add(node)
+    for node in reversed(graph.nodes):
+        if node in unread:
+            graph.erase_node(node)
+    erased, used = _targets(unread), _targets(graph.nodes)
+    for target in sorted(erased - used):
         _drop(modules, target)
+
+
+def _targets(nodes: Iterable[fx.Node]) -> set[str]:
+    """What these nodes name: submodules, parameters, flags."""
+    return {str(node.target) for node in nodes if node.op in ("call_module", "get_attr")}
 
 
 def _drop(modules: nn.Module, target: str) -> None:
