@@ -5,6 +5,7 @@ Nothing here builds a graph; ``weave`` does, from a ``Plan``. All that is wrong 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -59,6 +60,7 @@ def make_plan(branches: Mapping[str, Branch], primary: str, space: SearchSpaceSp
             joins, stages in another order, a cycle, a path from an auxiliary into the primary that would stay.
     """
     planner = _Planner(branches, primary, space)
+    planner.check_space()
     planner.check_stages()
     for index, rule in enumerate(space.links):
         planner.add(index, rule)
@@ -83,32 +85,34 @@ class _Planner:
         if self.problems:
             raise SpecError(self.problems)
 
-    def tasks(self, role: str, index: int) -> tuple[str, ...]:
+    def tasks(self, role: str) -> tuple[str, ...]:
+        """The tasks of a role, or of that name; none for an unknown one."""
         auxiliaries = tuple(task for task in self.branches if task != self.primary)
         if role == "primary":
             return (self.primary,)
         if role == "auxiliary":
             return auxiliaries
-        if role in self.branches:
-            return (role,)
-        fix = suggest(role, ["primary", "auxiliary", *self.branches])
-        self.problems.append(self.space.problem(f"unknown role or task {role!r}", "links", index, "direction", fix=fix))
-        return ()
+        return (role,) if role in self.branches else ()
+
+    def check_space(self) -> None:
+        """Names of no task, and norms that would stay in the primary. (Links that would stay are refused with a path: see ``prove``.)"""
+        found = self.space.problems_with(self.primary, self.branches)
+        self.problems += [problem for problem in found if not problem.path.endswith(".converges_to")]
 
     def check_stages(self) -> None:
         """Stages that two branches share must come in the same order in both."""
         if not self.space.links:
             return
-        first_task, first = next((task, list(branch.graph.stages)) for task, branch in self.branches.items())
-        for task, branch in self.branches.items():
-            own = [stage for stage in branch.graph.stages if stage in first]
-            reference = [stage for stage in first if stage in branch.graph.stages]
+        for (first_task, first), (task, branch) in itertools.combinations(self.branches.items(), 2):
+            reference = [stage for stage in first.graph.stages if stage in branch.graph.stages]
+            own = [stage for stage in branch.graph.stages if stage in first.graph.stages]
             if own != reference:
                 message = f"{task} runs its stages in the order {', '.join(own)}, {first_task} in the order {', '.join(reference)}"
-                self.problems.append(Problem(message, fix="give stages of equal names the same order"))
+                where = branch.graph.stages[own[0]][0].where
+                self.problems.append(Problem(message, where, fix="give stages of equal names the same order"))
 
     def add(self, index: int, rule: LinkRule) -> None:
-        sources, destinations = self.tasks(rule.source, index), self.tasks(rule.destination, index)
+        sources, destinations = self.tasks(rule.source), self.tasks(rule.destination)
         if not self._has_tasks(index, rule, sources, destinations):
             return
         where = self.space.where("links", index)
@@ -140,12 +144,12 @@ class _Planner:
         if not sources or not destinations:
             known = {*self.branches, "primary", "auxiliary"}
             if rule.source in known and rule.destination in known:
-                self._problem(
-                    index,
-                    "direction",
-                    f"{rule.direction} yields no link: there is no auxiliary task",
-                    "add an auxiliary, or use space: single-task",
-                )
+                message = f"{rule.direction} yields no link: there is no auxiliary task"
+                self._problem(index, "direction", message, "add an auxiliary, or use space: single-task")
+            return False
+        if len({*sources, *destinations}) == 1:
+            message = f"{rule.direction} yields no link: both ends are {sources[0]}, and a task is not linked with itself"
+            self._problem(index, "direction", message, "name another task, or leave the rule out")
             return False
         return True
 
@@ -268,9 +272,5 @@ def _name(model: object, field: str) -> str:
 
 def _names(operations: Sequence[object]) -> tuple[str, ...]:
     """Names of a rule's candidates; a second one of a kind gets a number."""
-    names: list[str] = []
-    for operation in operations:
-        base = _name(operation, "op")
-        count = sum(name.split("_")[0] == base or name == base for name in names)
-        names.append(base if base not in names else f"{base}_{count}")
-    return tuple(names)
+    kinds = [_name(operation, "op") for operation in operations]
+    return tuple(kind if kind not in kinds[:i] else f"{kind}_{kinds[:i].count(kind) + 1}" for i, kind in enumerate(kinds))
