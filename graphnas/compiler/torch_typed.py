@@ -67,7 +67,19 @@ def on_cpu(module: _Module) -> _Module:
 
 def version_of(tensor: Tensor) -> int:
     """How often the tensor was changed in place; torch does not count for those made in inference mode."""
-    return 0 if tensor.is_inference() else tensor._version
+    with _unheard():
+        return 0 if tensor.is_inference() else tensor._version
+
+
+def shape_of(tensor: Tensor) -> tuple[int, ...]:
+    """The shape as plain numbers, also where a recorder would hand out numbers of its own."""
+    with _unheard():
+        return tuple(tensor.shape)
+
+
+def _unheard() -> contextlib.AbstractContextManager[None]:
+    """No function mode hears of what is done inside: a recorder takes its time, and records questions of its own for nothing."""
+    return torch._C.DisableTorchFunction()  # pyright: ignore[reportPrivateUsage]
 
 
 def is_tensor_method(function: Any) -> bool:

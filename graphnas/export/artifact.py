@@ -25,7 +25,8 @@ from graphnas.compiler.torch_typed import save_file
 from graphnas.compiler.weights import WEIGHTS, load_weights, read_weights
 from graphnas.errors import ArtifactError, GraphNASError
 from graphnas.graph.types import parse_type
-from graphnas.prune.certificate import weights_sha256
+from graphnas.ops.opaque import without_published_weights
+from graphnas.prune.certificate import spec_sha256, weights_sha256
 from graphnas.prune.prune import Pruned
 from graphnas.spec import dump_spec, parse_spec
 from graphnas.spec.network import NetworkSpec
@@ -35,7 +36,7 @@ _FORMAT = 1
 
 
 def save(pruned: Pruned, folder: str | Path, *, task: Mapping[str, Any] | None = None) -> Path:
-    """Write an artifact; each file appears whole or not at all.
+    """Write an artifact; nothing is changed on the disk before all of it could be written.
 
     Args:
         pruned: What ``prune`` returned.
@@ -43,9 +44,9 @@ def save(pruned: Pruned, folder: str | Path, *, task: Mapping[str, Any] | None =
         task: What a program needs to use the network: preprocessing of the inputs, decoding of the prediction (JSON-able).
     Returns:
         The folder.
+    Raises:
+        ArtifactError: The folder is a file.
     """
-    target = Path(folder)
-    target.mkdir(parents=True, exist_ok=True)
     state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in pruned.module.state_dict().items()}
     description = {
         "kind": "artifact",
@@ -53,12 +54,27 @@ def save(pruned: Pruned, folder: str | Path, *, task: Mapping[str, Any] | None =
         "graphnas": version("graphnas"),
         "torch": torch.__version__,
         "network": None if pruned.spec is None else dump_spec(pruned.spec),
+        "keeps": pruned.keeps,
         "inputs": {name: list(shape) for name, shape in pruned.example_shapes.items()},
         "task": dict(task) if task is not None else None,
     }
-    _write(target / WEIGHTS, partial(save_file, state))
-    _write(target / SPEC, partial(_write_json, description))
-    _write(target / CERTIFICATE, partial(_write_json, pruned.certificate.to_dict()))
+    target = Path(folder)
+    if target.exists() and not target.is_dir():
+        raise ArtifactError(f"{target} is a file", fix="name a folder")
+    there = target.exists()
+    target.mkdir(parents=True, exist_ok=True)
+    try:
+        _write_all(
+            {
+                target / WEIGHTS: partial(save_file, state),
+                target / SPEC: partial(_write_json, description),
+                target / CERTIFICATE: partial(_write_json, pruned.certificate.to_dict()),
+            }
+        )
+    except BaseException:
+        if not there:
+            target.rmdir()
+        raise
     return target
 
 
@@ -74,11 +90,14 @@ def load(folder: str | Path, *, into: nn.Module | None = None) -> nn.Module:
     source = Path(folder)
     description = read_description(source)
     weights = read_weights(source)
-    proven = _read_json(source / CERTIFICATE).get("weights_sha256")
-    if proven != weights_sha256(weights):
-        raise ArtifactError(
-            f"{source / WEIGHTS} is not what {CERTIFICATE} was written for: its hash differs", fix="copy or make the artifact again"
-        )
+    certificate = _read_json(source / CERTIFICATE)
+    network = description.get("network")
+    hashes = {WEIGHTS: ("weights_sha256", weights_sha256(weights)), SPEC: ("spec_sha256", network and spec_sha256(network))}
+    for name, (key, found) in hashes.items():
+        if certificate.get(key) != found:
+            raise ArtifactError(
+                f"{source / name} is not what {CERTIFICATE} was written for: its hash differs", fix="copy or make the artifact again"
+            )
     module = into if into is not None else _built(description, source)
     load_weights(module, weights, source=str(source / WEIGHTS))
     return module.eval()
@@ -109,7 +128,12 @@ def read_certificate(folder: str | Path) -> dict[str, Any]:
 
 
 def _built(description: Mapping[str, Any], source: Path) -> nn.Module:
-    if description["network"] is None:
+    if (keeps := description.get("keeps", "primary")) != "primary":
+        raise ArtifactError(
+            f"{source} holds more than the primary's network (inference: {keeps}), which no network spec describes",
+            fix="gn.load(folder, into=gn.prune(net).module) with the supernet that it comes from, or graphnas evaluate RUN",
+        )
+    if description.get("network") is None:
         raise ArtifactError(
             f"{source} holds the weights of a module of your own class, which no spec describes",
             fix="gn.load(folder, into=YourClass(...)), or gn.register_network and name it in a spec",
@@ -119,7 +143,8 @@ def _built(description: Mapping[str, Any], source: Path) -> nn.Module:
         assert isinstance(network, NetworkSpec)
         shapes = description["inputs"]
         types = {name: parse_type(text).bind(shapes[name][1:]) for name, text in network.inputs.items()}
-        return lower(network, infer(network, types))
+        with without_published_weights():
+            return lower(network, infer(network, types))
     except (KeyError, TypeError, ValueError) as error:
         raise ArtifactError(f"{source / SPEC} is not whole: {error}", fix="copy or make the artifact again") from None
     except GraphNASError as error:
@@ -144,17 +169,20 @@ def _write_json(data: Mapping[str, Any], path: Path) -> None:
     path.write_text(json.dumps(data, indent=2, allow_nan=True) + "\n", encoding="utf-8")
 
 
-def _write(path: Path, write: Callable[[Path], None]) -> None:
-    """Write to a temporary file beside it, flush it to the disk, and rename."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    temporary = Path(name)
+def _write_all(files: Mapping[Path, Callable[[Path], None]]) -> None:
+    """Write each to a temporary file beside it and flush it to the disk; then rename all."""
+    temporary: dict[Path, Path] = {}
     try:
-        write(temporary)
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+        for path, write in files.items():
+            handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+            os.close(handle)
+            temporary[path] = Path(name)
+            write(temporary[path])
+            with open(temporary[path], "rb+") as file:
+                os.fsync(file.fileno())
+            os.chmod(temporary[path], 0o644)
+        for path, written in temporary.items():
+            os.replace(written, path)
+    finally:
+        for written in temporary.values():
+            written.unlink(missing_ok=True)

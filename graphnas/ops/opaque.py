@@ -10,6 +10,7 @@ import contextlib
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -21,7 +22,18 @@ from torch.utils.flop_counter import FlopCounterMode
 from graphnas.graph.types import Ids, Image, Mask, Other, Tokens, ValueType, type_of_shape
 from graphnas.ops.base import Operation, TypeRuleError
 
+_UNFETCHED: ContextVar[bool] = ContextVar("unfetched", default=False)
 _BATCH = 2  # a batch norm that sees one value a channel refuses one sample
+
+
+@contextlib.contextmanager
+def without_published_weights() -> Generator[None]:
+    """Build networks without published weights, for other weights to be loaded into: nothing is fetched."""
+    token = _UNFETCHED.set(True)
+    try:
+        yield
+    finally:
+        _UNFETCHED.reset(token)
 
 
 class Opaque(Operation, ABC):
@@ -50,7 +62,7 @@ class Opaque(Operation, ABC):
         return _findings(self, inputs).parameters
 
     def build(self, inputs: Sequence[ValueType]) -> nn.Module:
-        return self.module(pretrained=True)
+        return self.module(pretrained=not _UNFETCHED.get())
 
     def inner(self, inputs: Sequence[ValueType]) -> Mapping[str, ValueType]:
         return _findings(self, inputs).inner

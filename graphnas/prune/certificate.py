@@ -15,8 +15,11 @@ from torch import Tensor, fx, nn
 from graphnas.compiler.branch import Branch
 from graphnas.compiler.macs import count_macs
 from graphnas.compiler.supernet import Supernet
-from graphnas.compiler.torch_typed import on_cpu
-from graphnas.compiler.verify import leaves, shape_of
+from graphnas.compiler.torch_typed import on_cpu, random_state_kept
+from graphnas.compiler.verify import leaves, shape_of, untouched
+from graphnas.errors import RecordError
+from graphnas.ops.opaque import without_published_weights
+from graphnas.spec import dump_spec
 
 
 @dataclass(frozen=True)
@@ -90,11 +93,16 @@ def certify(net: Supernet, module: fx.GraphModule, fresh: nn.Module | None, cut:
         forced: Whether some of them had not converged.
     """
     branch = net.recorded[net.primary]
-    single = fresh if fresh is not None else branch.rebuild() if branch.rebuild is not None else copy.deepcopy(branch.module)
-    single = single.cpu()
+    single = (fresh if fresh is not None else _rebuilt(branch)).cpu().eval()
     example = {name: value.cpu() for name, value in branch.example.items()}
-    mode = module.training
-    module.eval()
+    with untouched(module):
+        return _compared(net, module.eval(), single, example, cut, forced=forced)
+
+
+def _compared(
+    net: Supernet, module: fx.GraphModule, single: nn.Module, example: Mapping[str, Tensor], cut: Collection[str], *, forced: bool
+) -> Certificate:
+    branch = net.recorded[net.primary]
     own, other = module.state_dict(), single.state_dict()
     names_equal = list(own) == list(other)
     shapes_equal = all(name in other and (v.shape, v.dtype) == (other[name].shape, other[name].dtype) for name, v in own.items())
@@ -103,16 +111,29 @@ def certify(net: Supernet, module: fx.GraphModule, fresh: nn.Module | None, cut:
     if names_equal and shapes_equal:
         _spoil(single)
         single.load_state_dict(own, strict=True)
-        again = Branch.from_module(single, taps=branch.requested, example=example, output=branch.output)
-        operations_equal = shape_of(again.recorded) == shape_of(module.graph)
-        difference = _difference(_run(single.eval(), example), _run(module, example))
-    certificate = Certificate(
-        names_equal, shapes_equal, operations_equal, macs, count_macs(single.eval(), example), _count(module), _count(single),
+        operations_equal = _same_operations(branch, single, example, module)
+        difference = _difference(_run(single, example), _run(module, example))
+    return Certificate(
+        names_equal, shapes_equal, operations_equal, macs, count_macs(single, example), _count(module), _count(single),
         difference, _supernet_difference(net, module, example, cut), forced, len(cut), _largest_contribution(net, cut),
-        weights_sha256(own), None if branch.spec is None else _spec_sha256(branch.spec.model_dump(mode="json", by_alias=True)),
+        weights_sha256(own), None if branch.spec is None else spec_sha256(dump_spec(branch.spec)),
     )  # fmt: skip
-    module.train(mode)
-    return certificate
+
+
+def _rebuilt(branch: Branch) -> nn.Module:
+    """A network of the same kind, of its own; which weights it has does not matter."""
+    if branch.rebuild is None:
+        return copy.deepcopy(branch.module)
+    with random_state_kept(), without_published_weights():
+        return branch.rebuild()
+
+
+def _same_operations(branch: Branch, single: nn.Module, example: Mapping[str, Tensor], module: fx.GraphModule) -> bool:
+    try:
+        again = Branch.from_module(single, taps=branch.requested, example=example, output=branch.output)
+    except RecordError:  # it has not even the same taps
+        return False
+    return shape_of(again.recorded) == shape_of(module.graph)
 
 
 def weights_sha256(state: Mapping[str, Tensor]) -> str:
@@ -125,7 +146,8 @@ def weights_sha256(state: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def _spec_sha256(data: Any) -> str:
+def spec_sha256(data: Any) -> str:
+    """Hash of a spec as it is written to JSON."""
     return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
 
 
@@ -145,7 +167,10 @@ def _run(module: nn.Module, example: Mapping[str, Tensor]) -> Any:
 def _difference(first: Any, second: Any) -> float:
     """Largest absolute difference; 0.0 only where the values are equal bit for bit (two NaN count as equal)."""
     worst = 0.0
-    for one, other in zip(leaves(first), leaves(second), strict=True):
+    ours, theirs = leaves(first), leaves(second)
+    if [value.shape for value in ours] != [value.shape for value in theirs]:
+        return float("inf")
+    for one, other in zip(ours, theirs, strict=True):
         if not torch.equal(one, other):
             gap = (one.double() - other.double()).abs()
             worst = max(worst, float(gap.nan_to_num(nan=float("inf")).max()))

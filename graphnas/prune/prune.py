@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, fx, nn
@@ -32,12 +33,14 @@ class Pruned:
         certificate: What was compared with a fresh single-task network, and how it came out.
         spec: The bound network spec, if the network was built from one.
         example_shapes: Input name -> the shape it was recorded at, batch first.
+        keeps: What was kept, as ``constraints.inference`` has it; ``primary`` where nothing but the primary's network is left.
     """
 
     module: fx.GraphModule
     certificate: Certificate
     spec: NetworkSpec | None
     example_shapes: Mapping[str, tuple[int, ...]]
+    keeps: Literal["primary", "primary+fusion", "all"] = "primary"
 
 
 def links_to_cut(net: Supernet) -> tuple[Link, ...]:
@@ -74,7 +77,7 @@ def prune(net: Supernet, *, force: bool = False, fresh: nn.Module | None = None)
         apply(RestoreNames(net.primary), module)
     certificate = certify(net, module, fresh, [link.id for link in links_to_cut(net)], forced=force and bool(unconverged(net)))
     shapes = {name: tuple(value.shape) for name, value in branch.example.items()}
-    return Pruned(module, certificate, branch.spec, shapes)
+    return Pruned(module, certificate, branch.spec, shapes, net.space.constraints.inference if keeps_branches else "primary")
 
 
 @torch.no_grad()
