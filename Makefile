@@ -2,6 +2,7 @@
 #
 #   make quickstart   the whole way on real images, in a few minutes: runs/quickstart
 #   make test         the test suite
+#   make test-nightly the tests that take minutes each
 #   make lint         ruff, pyright, import-linter
 #   make build        source distribution and wheel, in dist/
 #   make docs         rewrite what docs/ and README.md show of schemas, files and drawings
@@ -17,7 +18,7 @@ PYTEST_ARGS ?= -n 2
 PYTHON ?= $(shell for name in python3.13 python3.12 python3.11 python3 python; do \
 	if "$$name" -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then echo "$$name"; break; fi; done)
 
-.PHONY: help quickstart test lint lint-format lint-ruff lint-pyright lint-imports build docs clean
+.PHONY: help quickstart test test-nightly lint lint-format lint-ruff lint-pyright lint-imports build docs clean
 help:
 	@sed -n 's/^#   //p' Makefile
 
@@ -47,6 +48,9 @@ quickstart: $(VENV)/.installed
 
 test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-nightly: $(VENV)/.installed-test
+	$(BIN)/python -m pytest -m nightly
 
 lint: lint-format lint-ruff lint-pyright lint-imports  # `make -k lint` goes on after a failure
 lint-format: $(VENV)/.installed-dev

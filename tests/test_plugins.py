@@ -37,6 +37,7 @@ def test_a_registered_name_is_found() -> None:
 def test_registering_the_same_thing_twice_is_harmless() -> None:
     gn.register_gate(Steep)
     gn.register_gate(Steep)
+    assert registry.gates.names().count("steep") == 1
 
 
 def test_a_built_in_name_is_taken() -> None:

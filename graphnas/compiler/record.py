@@ -22,7 +22,7 @@ from graphnas.compiler import intercept
 from graphnas.compiler.meta import set_changed_inputs, set_type
 from graphnas.compiler.narrowing import fields_of, is_list, is_mapping, is_namedtuple, is_sequence, is_slice, is_tuple
 from graphnas.compiler.numbers import RecordedFlag, RecordedFloat, RecordedInt, Value, plain
-from graphnas.compiler.torch_typed import has_hooks, is_tensor_method, paths_of, shape_of, version_of
+from graphnas.compiler.torch_typed import has_hooks, is_tensor_method, paths_of, sizes_of, version_of
 from graphnas.compiler.user_code import running_line
 from graphnas.errors import RecordError
 from graphnas.graph.types import ValueType, type_of_shape
@@ -364,7 +364,7 @@ class _Recorder(TorchFunctionMode):
 
 
 def _type(value: Tensor) -> ValueType:
-    return type_of_shape(shape_of(value)[1:], floating=value.dtype.is_floating_point)
+    return type_of_shape(sizes_of(value)[1:], floating=value.dtype.is_floating_point)
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:

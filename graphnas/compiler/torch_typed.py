@@ -71,7 +71,7 @@ def version_of(tensor: Tensor) -> int:
         return 0 if tensor.is_inference() else tensor._version
 
 
-def shape_of(tensor: Tensor) -> tuple[int, ...]:
+def sizes_of(tensor: Tensor) -> tuple[int, ...]:
     """The shape as plain numbers, also where a recorder would hand out numbers of its own."""
     with _unheard():
         return tuple(tensor.shape)

@@ -14,47 +14,17 @@ from torch import Tensor, nn
 import graphnas as gn
 from graphnas.compiler.meta import origin_of
 from graphnas.errors import SpecError
-from graphnas.spec import parse_spec
+from tests.builders import CHAIN_TAPS, IMAGE, INTO, OUT, Chain, chain, randomize, space
 
-
-class Chain(nn.Module):
-    """Two stages of convolutions and a head."""
-
-    def __init__(self, width: int = 4, inplace: bool = False) -> None:
-        super().__init__()
-        self.a = nn.Conv2d(3, width, 3, padding=1)
-        self.act = nn.ReLU(inplace=inplace)
-        self.b = nn.Conv2d(width, width, 3, padding=1)
-        self.head = nn.Conv2d(width, 2, 1)
-
-    def forward(self, image: Tensor) -> Tensor:
-        return self.head(self.b(self.act(self.a(image))))
-
-
-TAPS = {"s1": "a", "s2": "b"}
-X = torch.rand(2, 3, 6, 6, generator=torch.Generator().manual_seed(0))
-
-
-def branch(width: int = 4, taps: Any = None, inplace: bool = False) -> gn.Branch:
-    return gn.Branch.from_module(Chain(width, inplace), taps=TAPS if taps is None else taps, example=X)
-
-
-def space(*rules: dict[str, Any], **more: Any) -> gn.SearchSpaceSpec:
-    return parse_spec({"kind": "search_space", "links": [{"operations": ["conv1x1"], **rule} for rule in rules], **more})
-
-
-A2P = {"direction": "auxiliary -> primary", "converges_to": "zero"}
-P2A = {"direction": "primary -> auxiliary", "converges_to": "free"}
+TAPS = CHAIN_TAPS
+X = IMAGE
+A2P, P2A = INTO, OUT
+branch = chain
 
 
 def woven(*rules: dict[str, Any], **more: Any) -> gn.Supernet:
-    net = gn.weave({"p": branch(), "q": branch(5)}, primary="p", space=space(*rules, **more)).double()
-    torch.manual_seed(1)
-    with torch.no_grad():
-        for name, parameter in net.named_parameters():
-            if name.startswith("joints."):
-                parameter.add_(torch.randn_like(parameter))
-    return net.eval()
+    net = gn.weave({"p": branch(), "q": branch(5)}, primary="p", space=space(*rules, **more))
+    return randomize(net.double()).eval()
 
 
 def own(net: gn.Supernet, task: str) -> tuple[nn.Module, nn.Module, nn.Module]:
@@ -137,28 +107,15 @@ def test_a_value_changed_in_place_is_sent_as_it_was() -> None:
     (pa, *_), (qa, *_) = own(net, "p"), own(net, "q")
     weight = net.link_operations["q:a->p:a"]["conv1x1"].weight * net.gates()["q:a->p:a"]  # pyright: ignore[reportOperatorIssue]
     expected = pa(X) + F.conv2d(qa(X), weight[:, :, None, None])  # with what was before the ReLU
-    fused = net.tap_node("p", "a")
-    probe = torch.fx.GraphModule(net, _until(net, fused))
-    torch.testing.assert_close(probe(X), expected)
+    torch.testing.assert_close(gn.tap_values(net, X)["p", "a"], expected)
     assert not [node for node in gn.prune(net, force=True).module.graph.nodes if node.target == "clone"]
-
-
-def _until(net: gn.Supernet, wanted: torch.fx.Node) -> torch.fx.Graph:
-    """The graph up to a node, which it returns."""
-    graph = torch.fx.Graph()
-    env: dict[torch.fx.Node, torch.fx.Node] = {}
-    for node in net.graph.nodes:
-        env[node] = graph.node_copy(node, env.__getitem__)
-        if node is wanted:
-            break
-    graph.output(env[wanted])
-    return graph
 
 
 def test_replace_removes_what_nothing_reads() -> None:
     net = gn.weave({"p": branch(), "q": branch()}, primary="p", space=gn.load_spec("aux-head"))
     names = {name for name, _ in net.get_submodule("branches.q").named_parameters()}
     assert names == {"head.weight", "head.bias"}
+    assert {node.target for node in net.graph.nodes if "branches.q" in str(node.target)} == {"branches.q.head"}
     assert not net.alphas
     assert [link.id for link in net.links] == ["p:b->q:b"]  # what would arrive at q:a is read by nothing
     (pa, pb, _), head = own(net, "p"), net.get_submodule("branches.q.head")

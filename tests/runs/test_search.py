@@ -180,9 +180,9 @@ def test_globs_that_match_no_parameter_are_found_before_anything_is_written(make
 
 def test_a_group_may_be_of_links_that_the_baseline_has_not(make_spec: Make, data: Any, tmp_path: Path) -> None:
     changes = {"training.optimizers.weights.groups": {"joints.**": {"lr": 1e-3}}, "training.epochs": 1, "training.select": "last"}
-    gn.search(
-        make_spec({**changes, "space.links": [make_spec().space.links[1].model_dump(mode="json", by_alias=True)]}), data=data, out=tmp_path
-    )
+    links = [make_spec().space.links[1].model_dump(mode="json", by_alias=True)]
+    result = gn.search(make_spec({**changes, "space.links": links}), data=data, out=tmp_path)
+    assert {row["name"] for row in result.rows} == {"single-task", "supernet", "pruned"}
 
 
 def test_weights_that_are_no_numbers_are_never_saved(make_spec: Make, data: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
