@@ -24,7 +24,13 @@ def optional(**fields: st.SearchStrategy[Any]) -> st.SearchStrategy[Data]:
 
 # -- search spaces
 
-conditions = optional(same_stage=st.booleans(), max_gap=st.none() | st.integers(0, 4), at=st.sampled_from(["every", "stage_end"]))
+conditions = optional(
+    same_stage=st.booleans(),
+    max_gap=st.none() | st.integers(0, 4),
+    at=st.sampled_from(["every", "stage_end"]),
+    same_resolution=st.booleans(),
+    max_links_per_tap=st.none() | st.integers(1, 4),
+)
 link_operations = st.sampled_from(
     [
         "conv1x1",

@@ -9,11 +9,13 @@ import itertools
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from torch import nn
+
 from graphnas.compiler.branch import Branch
 from graphnas.compiler.fusion import Candidates, Combine
 from graphnas.errors import Problem, SpecError, suggest
 from graphnas.graph import constraints
-from graphnas.graph.links import Direction, End, Link, Selection, pairs
+from graphnas.graph.links import Direction, End, Link, Selection, pairs, resolution
 from graphnas.graph.types import ValueType
 from graphnas.ops.base import LinkModule, LinkOperation, TypeRuleError
 from graphnas.spec.search_space import LinkRule, SearchSpaceSpec
@@ -49,7 +51,8 @@ class Plan:
 
 def joint_key(tap: str) -> str:
     """The name of a tap's fusion among its task's: names of submodules hold no dots."""
-    return tap.replace(".", "/")
+    name = tap.replace(".", "/")
+    return f"/{name}" if hasattr(nn.ModuleDict, name) else name  # a value called `float`, as the function that made it
 
 
 def make_plan(branches: Mapping[str, Branch], primary: str, space: SearchSpaceSpec) -> Plan:
@@ -76,6 +79,7 @@ class _Planner:
         if primary not in branches:
             raise SpecError(f"primary {primary!r} has no branch", fix=suggest(primary, branches))
         self.branches, self.primary, self.space = branches, primary, space
+        self.taps = {task: branch.taps for task, branch in branches.items()}
         self.found: dict[str, tuple[Link, LinkRule]] = {}
         self.types = {(task, tap.name): tap.type for task, branch in branches.items() for tap in branch.taps}
         self.channels_last = {(task, tap.name) for task, branch in branches.items() for tap in branch.taps if tap.channels_last}
@@ -116,11 +120,8 @@ class _Planner:
         if not self._has_tasks(index, rule, sources, destinations):
             return
         where = self.space.where("links", index)
-        selection = Selection(sources, destinations, rule.where.same_stage, rule.where.max_gap, rule.where.at)
-        count = 0
-        for source_task, source, destination_task, destination in pairs(
-            selection, {task: branch.taps for task, branch in self.branches.items()}
-        ):
+        selection, count = _selection(rule, sources, destinations), 0
+        for source_task, source, destination_task, destination in pairs(selection, self.taps):
             count += 1
             if count > rule.max_links:
                 self._problem(
@@ -154,12 +155,17 @@ class _Planner:
         return True
 
     def _no_link(self, index: int, rule: LinkRule, sources: Sequence[str], destinations: Sequence[str]) -> None:
-        untapped = [task for task in (*sources, *destinations) if not self.branches[task].taps]
+        tasks = dict.fromkeys((*sources, *destinations))
+        untapped = [task for task in tasks if not self.taps[task]]
+        anywhere = replace(_selection(rule, sources, destinations), same_resolution=False)
         if untapped:
             fix = f"give the network of {untapped[0]} taps"
+        elif rule.where.same_resolution and next(iter(pairs(anywhere, self.taps)), None) is not None:
+            found = "; ".join(f"{task} has {_resolutions(self.branches[task])}" for task in tasks)
+            fix = f"same_resolution: false, for links that resize; or taps of equal height and width: {found}"
         else:
-            stages = {task: list(self.branches[task].graph.stages) for task in (*sources, *destinations)}
-            fix = "stages are matched by name: " + "; ".join(f"{task} has {', '.join(names)}" for task, names in stages.items())
+            found = "; ".join(f"{task} has {', '.join(self.branches[task].graph.stages)}" for task in tasks)
+            fix = f"stages are matched by name: {found}"
         self._problem(index, "direction", f"{rule.direction} yields no link", fix)
 
     def _problem(self, index: int, part: str, message: str, fix: str) -> None:
@@ -263,6 +269,21 @@ class _Planner:
             *proven,
             f"asymmetric: with the {removed} links that converge to zero removed, no auxiliary value reaches {self.primary}:prediction",
         )
+
+
+def _selection(rule: LinkRule, sources: Sequence[str], destinations: Sequence[str]) -> Selection:
+    where = rule.where
+    return Selection(
+        tuple(sources), tuple(destinations), where.same_stage, where.max_gap, where.at, where.same_resolution, where.max_links_per_tap
+    )
+
+
+def _resolutions(branch: Branch) -> str:
+    """The resolutions of each stage: ``s1 at 16x12, s2 at 8x6``; vectors have none."""
+    return ", ".join(
+        f"{stage} at {' and '.join(dict.fromkeys('x'.join(map(str, resolution(tap.type))) or 'none' for tap in taps))}"
+        for stage, taps in branch.graph.stages.items()
+    )
 
 
 def _name(model: object, field: str) -> str:

@@ -1,17 +1,20 @@
 """Which links a search space allows between the taps of the branches: plain data in, plain data out.
 
 Position (design: semantics): with n_s and n_d taps in a stage, source tap j stands at p(j) = floor(j n_d / n_s); a link j -> i is a
-candidate if 0 <= i - p(j) <= max_gap. For equal stages this is the paper's j <= i, i - j < 3 (arXiv:2405.05695, section 3).
+candidate if 0 <= i - p(j) <= max_gap. For equal stages this is the paper's j <= i, i - j < 3 (arXiv:2405.05695, section 3). Every source
+has a link then (to i = p(j)), and every destination has one if max_gap >= ceil(n_d / n_s) - 1.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from graphnas.errors import Where
 from graphnas.graph.graph import Tap
+from graphnas.graph.types import Image, Tokens, ValueType
 
 Direction = Literal["a2p", "p2a", "a2a"]
 
@@ -60,6 +63,8 @@ class Selection:
         same_stage: Only within a stage of the same name.
         max_gap: Largest i - p(j); ``None`` for any (0 is the smallest in any case).
         at: ``every`` tap, or only the last of each stage.
+        same_resolution: Only between taps of the same ``resolution``.
+        max_links_per_tap: How many links may end at one tap, from all sources together: the nearest; ``None`` for any number.
     """
 
     sources: tuple[str, ...]
@@ -67,28 +72,58 @@ class Selection:
     same_stage: bool = True
     max_gap: int | None = None
     at: Literal["every", "stage_end"] = "every"
+    same_resolution: bool = False
+    max_links_per_tap: int | None = None
 
 
-def pairs(selection: Selection, taps: Mapping[str, Sequence[Tap]]) -> Iterable[tuple[str, Tap, str, Tap]]:
-    """(source task, source tap, destination task, destination tap) of each candidate, by destination, then source, as they run."""
+Pair = tuple[str, Tap, str, Tap]
+"""Source task and tap, destination task and tap."""
+
+
+def pairs(selection: Selection, taps: Mapping[str, Sequence[Tap]]) -> Iterator[Pair]:
+    """The ends of each candidate: by destination as they run, then by source task, then by source as they run.
+
+    Where ``max_links_per_tap`` leaves out some, the nearest stay: from the latest stage; then those of the smallest i - p(j); of several
+    at the same place the one that its own branch reaches last; then those of the task that is named first.
+    """
     stages = {task: _stages(found, selection.at) for task, found in taps.items()}
-    for destination_task in selection.destinations:
-        for source_task in selection.sources:
-            if source_task == destination_task:
-                continue
-            source_stages = stages[source_task]
-            order = {name: position for position, name in enumerate(source_stages)}
-            for name, destinations in stages[destination_task].items():
-                if name not in order:
-                    continue
-                earlier = () if selection.same_stage else [s for s in source_stages if order[s] < order[name]]
-                for i, destination in enumerate(destinations):
-                    for stage in earlier:
-                        for source in source_stages[stage]:
-                            yield source_task, source, destination_task, destination
-                    same = source_stages[name]
-                    for j in _sources(i, len(same), len(destinations), selection.max_gap):
-                        yield source_task, same[j], destination_task, destination
+    for task in selection.destinations:
+        others = [stages[source] for source in selection.sources if source != task]
+        names = [source for source in selection.sources if source != task]
+        for stage, destinations in stages[task].items():
+            for i, destination in enumerate(destinations):
+                found = [
+                    _Near(source, tap, *distance)
+                    for source, theirs in zip(names, others, strict=True)
+                    for tap, distance in _sources(theirs, stage, i, len(destinations), selection)
+                    if not selection.same_resolution or resolution(tap.type) == resolution(destination.type)
+                ]
+                for near in _nearest(found, selection.max_links_per_tap):
+                    yield near.task, near.tap, task, destination
+
+
+def resolution(value: ValueType) -> tuple[int, ...]:
+    """Rows and columns of an image, and of the patches behind tokens; the length of other tokens; nothing of a vector."""
+    if isinstance(value, Image):
+        return (value.height, value.width)
+    return value.shape[:-1] if not isinstance(value, Tokens) or value.grid is None else value.grid
+
+
+class _Near(NamedTuple):
+    """A source, and how far it is from the destination: stages back, positions back, taps of its own that come later at that place."""
+
+    task: str
+    tap: Tap
+    stages: int
+    gap: int
+    later: int
+
+
+def _nearest(found: list[_Near], most: int | None) -> list[_Near]:
+    if most is None or len(found) <= most:
+        return found
+    order = sorted(range(len(found)), key=lambda k: found[k][2:])  # stable: tasks stay in order
+    return [found[k] for k in sorted(order[:most])]
 
 
 def _stages(taps: Sequence[Tap], at: str) -> dict[str, list[Tap]]:
@@ -98,7 +133,25 @@ def _stages(taps: Sequence[Tap], at: str) -> dict[str, list[Tap]]:
     return {name: found[-1:] if at == "stage_end" else found for name, found in stages.items()}
 
 
-def _sources(i: int, n_source: int, n_destination: int, max_gap: int | None) -> range:
+def _sources(
+    theirs: Mapping[str, Sequence[Tap]], stage: str, i: int, n_destination: int, selection: Selection
+) -> Iterator[tuple[Tap, tuple[int, int, int]]]:
+    """The sources in one branch for the i-th tap of a stage, as they run, each with its distance."""
+    if stage not in theirs:
+        return
+    before = [] if selection.same_stage else list(itertools.takewhile(lambda name: name != stage, theirs))
+    for back, name in zip(range(len(before), 0, -1), before, strict=True):
+        for j, tap in enumerate(theirs[name]):
+            yield tap, (back, len(theirs[name]) - 1 - j, 0)
+    same = theirs[stage]
+    reach = _range(i, len(same), n_destination, selection.max_gap)
+    place = [j * n_destination // len(same) for j in reach]
+    for j, p in zip(reach, place, strict=True):
+        after = -(-(p + 1) * len(same) // n_destination)  # the first j that stands behind p
+        yield same[j], (0, i - p, after - 1 - j)
+
+
+def _range(i: int, n_source: int, n_destination: int, max_gap: int | None) -> range:
     """The j with 0 <= i - floor(j n_d / n_s) <= max_gap, a range since the position grows with j."""
     low = 0 if max_gap is None else max(0, -(-(i - max_gap) * n_source // n_destination))  # ceil((i - gap) n_s / n_d)
     high = min(n_source, -(-(i + 1) * n_source // n_destination))  # p(j) <= i  <=>  j n_d < (i + 1) n_s

@@ -158,21 +158,18 @@ def parse_type(text: str) -> TypePattern:
     return TypePattern(match[1], tuple(sizes), names)
 
 
-def type_of_shape(shape: Sequence[int], *, floating: bool = True, prefix: int = 0) -> ValueType:
-    """The type of a tensor by its shape without the batch: what a recorded value is taken for unless its tap says otherwise.
+def type_of_shape(shape: Sequence[int], *, floating: bool = True) -> ValueType:
+    """The type of a tensor by its shape without the batch: what a recorded value is taken for unless more is known of it.
 
     Args:
         shape: Sizes without the batch.
         floating: Whether the values are floating-point numbers.
-        prefix: Class or register tokens in front, if the shape is one of tokens.
     """
     sizes = tuple(int(size) for size in shape)
     if floating and len(sizes) == 3:
         return Image(*sizes)
     if floating and len(sizes) == 2:
-        patches = sizes[0] - prefix
-        side = round(max(patches, 0) ** 0.5)
-        return Tokens(*sizes, prefix=prefix, grid=(side, side) if side and side * side == patches else None)
+        return Tokens(*sizes)
     if floating and len(sizes) == 1:
         return Vector(*sizes)
     if not floating and len(sizes) == 1:

@@ -19,8 +19,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from graphnas.graph.types import Ids, Image, Mask, Other, Tokens, ValueType, type_of_shape
+from graphnas.graph.types import Ids, Mask, Other, ValueType, type_of_shape
 from graphnas.ops.base import Operation, TypeRuleError
+from graphnas.ops.patches import Network
 
 _UNFETCHED: ContextVar[bool] = ContextVar("unfetched", default=False)
 _BATCH = 2  # a batch norm that sees one value a channel refuses one sample
@@ -122,10 +123,13 @@ def _run(op: Opaque, module: nn.Module, inputs: Sequence[ValueType], device: str
     until: dict[str, int] = {}
     counter = FlopCounterMode(display=False)
 
+    network = Network(module, inputs)
+
     def note(name: str, value: object) -> None:
+        network.note(module.get_submodule(name), value)
         if isinstance(value, Tensor):
             inner.pop(name, None)  # of several calls the last, in order of execution
-            inner[name] = _type(value, module, inputs)
+            inner[name] = _type(value, network, name)
             until[name] = _macs(counter)
 
     handles = [submodule.register_forward_hook(_hook(note, name)) for name, submodule in submodules(module)]
@@ -138,7 +142,7 @@ def _run(op: Opaque, module: nn.Module, inputs: Sequence[ValueType], device: str
     if not isinstance(result, Tensor):
         raise TypeRuleError(f"{op.label} returns {type(result).__name__}, and a node has one tensor as its value")
     parameters = sum(parameter.numel() for parameter in module.parameters())
-    return Findings(_type(result, module, inputs), inner, _macs(counter), until, parameters)
+    return Findings(_type(result, network, ""), inner, _macs(counter), until, parameters)
 
 
 def submodules(module: nn.Module) -> list[tuple[str, nn.Module]]:
@@ -179,27 +183,10 @@ def first_line(error: Exception) -> str:
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
-def _type(value: Tensor, module: nn.Module, inputs: Sequence[ValueType]) -> ValueType:
+def _type(value: Tensor, network: Network, path: str) -> ValueType:
     shape = tuple(value.shape[1:])
     if value.shape[:1] != (_BATCH,):
         return Other(tuple(value.shape))  # not one value a sample: windows, stacked branches
-    if len(shape) == 3 and getattr(module, "output_fmt", None) == "NHWC":
+    if len(shape) == 3 and network.channels_last(path):
         return Other(shape)
-    found = type_of_shape(shape, floating=value.is_floating_point())
-    return _with_grid(found, module, inputs) if isinstance(found, Tokens) else found
-
-
-def _with_grid(value: Tokens, module: nn.Module, inputs: Sequence[ValueType]) -> Tokens:
-    """The tokens with the patch grid that a vision transformer of timm or torchvision has, if the length fits it."""
-    prefix = int(getattr(module, "num_prefix_tokens", hasattr(module, "class_token")))
-    embedding = getattr(module, "patch_embed", None)
-    grids = [getattr(embedding, "grid_size", None)]
-    patch = getattr(embedding, "patch_size", getattr(module, "patch_size", None))
-    if patch is not None and inputs and isinstance(inputs[0], Image):
-        rows, columns = (patch, patch) if isinstance(patch, int) else patch
-        grids.append((inputs[0].height // rows, inputs[0].width // columns))
-    for grid in grids:
-        for first in {prefix, 0}:  # a block may also see the patches alone
-            if grid is not None and first + grid[0] * grid[1] == value.length:
-                return Tokens(value.length, value.width, first, (int(grid[0]), int(grid[1])))
-    return value
+    return network.with_patches(type_of_shape(shape, floating=value.is_floating_point()), path)

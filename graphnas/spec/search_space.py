@@ -46,6 +46,10 @@ class Condition(Spec):
     """Largest number of taps that a link may skip forward within a stage; any, if left out."""
     at: Literal["every", "stage_end"] = "every"
     """Every tap, or only the last of each stage."""
+    same_resolution: Flag = False
+    """Only between taps of equal height and width; of tokens counts the patch grid, and where there is none the length."""
+    max_links_per_tap: PositiveInt | None = Field(default=None, examples=[1])
+    """How many links of the rule may end at one tap: the nearest sources by position, over all tasks; any number, if left out."""
 
 
 def _sigmoid() -> GateFunction:
