@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,12 +10,12 @@ from typing import Any
 
 from torch import Tensor, fx, nn
 
-from graphnas.compiler.meta import type_of
-from graphnas.compiler.narrowing import is_mapping, is_sequence
+from graphnas.compiler.calls import run_log, type_of_value
 from graphnas.compiler.outputs import chosen, parts_of, prediction_node
 from graphnas.compiler.plain import names_of, typed_graph
-from graphnas.compiler.record import Call, Recording, record, run_log
-from graphnas.compiler.taps import TapRequest, resolve_taps, tap_type
+from graphnas.compiler.record import record
+from graphnas.compiler.tap_types import TapType, tap_types
+from graphnas.compiler.taps import TapRequest, resolve_taps, tap_node
 from graphnas.compiler.torch_typed import seed
 from graphnas.compiler.verify import batch_of, larger, require_same, untouched, verify
 from graphnas.errors import RecordError, suggest
@@ -97,15 +96,16 @@ class Branch:
             trained = record(module, larger(arguments) if batch_of(arguments) == 1 else arguments, ancestors=ancestors)
         require_same(module, recording.graph, trained.graph)
         fixed_size = verify(module, recording.graph, arguments)
-        tap_nodes = {request.name: _tap_node(recording, request, log) for request in requests}
+        tap_nodes = {request.name: tap_node(recording, request) for request in requests}
         _require_distinct(tap_nodes, requests)
-        names = names_of(recording.graph)
-        found = tuple(_tap(request, tap_nodes[request.name], names) for request in requests)
+        names = names_of(recording.graph, tap_nodes)
+        types = tap_types(module, requests, log, map(type_of_value, arguments.values()))
+        found = tuple(_tap(request, types[request.name], names[tap_nodes[request.name]]) for request in requests)
         recorded = recording.graph
         prediction = prediction_node(recorded, output, module)
         return Branch(
             module, recorded, arguments, prediction, found, tap_nodes,
-            (recording.changed | trained.changed) & tap_nodes.keys(), fixed_size,
+            _changed(requests, recording.changed | trained.changed), fixed_size,
             typed_graph(module, recorded, names, found, prediction, spec), wanted, spec, output, rebuild,
         )  # fmt: skip
 
@@ -164,25 +164,12 @@ def _ancestors(names: Iterable[str]) -> set[str]:
     return found
 
 
-def _tap_node(recording: Recording, request: TapRequest, log: Sequence[Call]) -> fx.Node:
-    if request.select is not None:
-        return _selected(recording, request)
-    node = recording.values.get(request.name)
-    if node is None:
-        [value] = [call.value for call in log if call.path == request.name]
-        parts = ", ".join(map(str, value)) if is_mapping(value) else f"0 to {len(value) - 1}" if is_sequence(value) else ""
-        fix = f"name one of its parts: {{match: {request.name}, output: KEY}} with KEY {parts}"
-        raise RecordError(
-            f"tap {request.name!r} returns a {type(value).__name__}, not a tensor",
-            where=request.where,
-            fix=fix if parts else "tap a submodule that returns a tensor",
-        )
-    return node
+def _changed(requests: Sequence[TapRequest], changed: frozenset[tuple[str, int | str | None]]) -> frozenset[str]:
+    return frozenset(request.name for request in requests if (request.name, request.select) in changed)
 
 
-def _tap(request: TapRequest, node: fx.Node, names: Mapping[fx.Node, str]) -> Tap:
-    found, channels_last = tap_type(node, request), request.layout == "nhwc"
-    return Tap(request.stage, request.index, request.name, names[node], found, request.where, channels_last)
+def _tap(request: TapRequest, found: TapType, node: str) -> Tap:
+    return Tap(request.stage, request.index, request.name, node, found.type, request.where, found.channels_last)
 
 
 def _require_distinct(tap_nodes: Mapping[str, fx.Node], requests: Sequence[TapRequest]) -> None:
@@ -190,16 +177,3 @@ def _require_distinct(tap_nodes: Mapping[str, fx.Node], requests: Sequence[TapRe
     for request in requests:
         if (other := seen.setdefault(tap_nodes[request.name], request.name)) != request.name:
             raise RecordError(f"taps {other!r} and {request.name!r} are the same value", where=request.where, fix="name one of them")
-
-
-def _selected(recording: Recording, request: TapRequest) -> fx.Node:
-    for node in recording.graph.nodes:
-        if node.op == "call_function" and node.target in (operator.getitem, getattr) and len(node.args) == 2:
-            made, key = node.args
-            if isinstance(made, fx.Node) and made.target == request.name and key == request.select and type_of(node) is not None:
-                return node
-    raise RecordError(
-        f"tap {request.name!r} has no output {request.select!r} that the network reads",
-        where=request.where,
-        fix="name a part that is a tensor and is read",
-    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 
 from torch import fx, nn
@@ -12,19 +13,16 @@ from graphnas.graph.graph import Graph, Node, Tap
 from graphnas.spec.network import NetworkSpec
 
 
-def names_of(graph: fx.Graph) -> dict[fx.Node, str]:
-    """A name of each node in the typed graph: the submodule's path if it is called once, else the FX name."""
-    calls: dict[str, int] = {}
-    for node in graph.nodes:
-        if node.op == "call_module":
-            calls[str(node.target)] = calls.get(str(node.target), 0) + 1
-    return {
-        node: str(node.target)
-        if node.op == "placeholder" or (node.op == "call_module" and calls[str(node.target)] == 1)
-        else f"%{node.name}"
-        for node in graph.nodes
-        if node.op != "output"
+def names_of(graph: fx.Graph, taps: Mapping[str, fx.Node]) -> dict[fx.Node, str]:
+    """A name of each node in the typed graph: the submodule's path if it is called once, else the tap's, else the FX name."""
+    nodes = [node for node in graph.nodes if node.op != "output"]
+    calls = Counter(str(node.target) for node in nodes if node.op == "call_module")
+    named = {
+        node: str(node.target) for node in nodes if node.op == "placeholder" or (node.op == "call_module" and calls[str(node.target)] == 1)
     }
+    taken = set(named.values())
+    tapped = {node: name for name, node in taps.items() if name not in taken}  # a part of a submodule's result has the same name
+    return {node: named.get(node) or tapped.get(node) or f"%{node.name}" for node in nodes}
 
 
 def typed_graph(

@@ -344,11 +344,11 @@ def test_outputs_parts_and_ints() -> None:
     [
         (
             {"s": "pair"},
-            "tap 'pair' returns a tuple, not a tensor\n  fix: name one of its parts: {match: pair, output: KEY} with KEY 0 to 1",
+            "tap 'pair' returns a tuple, not a tensor\n  fix: name one of its parts: {match: pair, output: 0}",
         ),
         ({"s": "blocks"}, "taps.s: 'blocks' matches only modules that are never called: blocks\n  fix: tap its parts: blocks.*"),
         ({"s": "twice"}, "taps.s: 'twice' is called 2 times, so the tap is ambiguous\n  fix: tap a submodule that is called once"),
-        ({"s": "block.0"}, "taps.s: 'block.0' matches no submodule\n  fix: did you mean 'blocks.0'?"),
+        ({"s": "block.0"}, "taps.s: 'block.0' matches no submodule and no value\n  fix: did you mean 'blocks.0'?"),
         ({"s": {"match": "blocks.*", "split": [1, 2]}}, "taps.s: split [1, 2] is for 3 taps, 2 match\n  fix: numbers that add up to 2"),
         ({"a": "blocks.0", "b": "blocks.*"}, "taps.b: 'blocks.0' is in stage a and in stage b\n  fix: name it once"),
     ],
@@ -385,7 +385,7 @@ def test_hooks_above_the_taps_are_refused() -> None:
         recorded(module, {"b": "blocks.*"}, image(2, 3, 8, 8))
     assert str(caught.value) == (
         "the module (Several) has hooks, and its forward would be taken apart\n"
-        "  fix: remove the hooks, or choose taps that are not inside it"
+        "  fix: remove the hooks"
     )
 
 
@@ -695,7 +695,7 @@ def test_all_that_is_wrong_with_taps_is_said_at_once() -> None:
     with pytest.raises(RecordError) as caught:
         recorded(Several(), {"a": "twicee", "b": "blocks", "c": {"match": "blocks.*", "class": "Linear"}}, image(2, 3, 8, 8))
     assert str(caught.value) == (
-        "taps.a: 'twicee' matches no submodule\n  fix: did you mean 'twice'?\n"
+        "taps.a: 'twicee' matches no submodule and no value\n  fix: did you mean 'twice'?\n"
         "taps.b: 'blocks' matches only modules that are never called: blocks\n  fix: tap its parts: blocks.*\n"
         "taps.c: 'blocks.*' matches no submodule of class Linear\n  fix: one of Conv2d"
     )
