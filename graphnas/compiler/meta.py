@@ -11,7 +11,8 @@ from torch import fx
 from graphnas.errors import Where
 from graphnas.graph.types import ValueType
 
-_ORIGIN, _TYPE, _CHANGED = "graphnas_origin", "graphnas_type", "graphnas_changed_inputs"
+_ORIGIN, _TYPE, _CHANGED, _SHARED = "graphnas_origin", "graphnas_type", "graphnas_changed_inputs", "graphnas_shared_inputs"
+_SCOPE, _ASKED = "graphnas_scope", "graphnas_asked"
 
 
 @dataclass(frozen=True)
@@ -60,3 +61,27 @@ def changed_inputs(node: fx.Node) -> list[fx.Node]:
     """Those of a recorded node's inputs that it changes in place."""
     inputs = node.all_input_nodes
     return [inputs[position] for position in node.meta.get(_CHANGED, ())]
+
+
+def set_shared_inputs(node: fx.Node, positions: Sequence[int]) -> None:
+    node.meta[_SHARED] = tuple(positions)
+
+
+def shared_inputs(node: fx.Node) -> list[fx.Node]:
+    """Those of a recorded node's inputs that its value shared memory with."""
+    inputs = node.all_input_nodes
+    return [inputs[position] for position in node.meta.get(_SHARED, ())]
+
+
+def set_scope(node: fx.Node, path: str, asked: Sequence[str]) -> None:
+    node.meta[_SCOPE], node.meta[_ASKED] = path, tuple(asked)
+
+
+def scope_of(node: fx.Node) -> str:
+    """Path of the module whose forward made a recorded node; ``""`` is the recorded module itself."""
+    return node.meta[_SCOPE]
+
+
+def asked_before(node: fx.Node) -> tuple[str, ...]:
+    """Paths of the modules whose ``training`` the run looked at between the node before and this one."""
+    return node.meta[_ASKED]

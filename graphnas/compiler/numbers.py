@@ -17,9 +17,12 @@ from graphnas.compiler.narrowing import is_plain_dict, is_slice
 class Maker(Protocol):
     """The recorder, as far as numbers need it."""
 
-    graph: fx.Graph
+    @property
+    def graph(self) -> fx.Graph: ...
 
     def as_node(self, value: Any) -> Any: ...
+
+    def asked(self, path: str) -> None: ...
 
 
 @dataclass
@@ -56,8 +59,12 @@ class RecordedFlag(int):
             self.node = self.recorder.graph.create_node("get_attr", target, (), {})
         return self.node
 
+    def __bool__(self) -> bool:
+        self.recorder.asked(self.path)
+        return int(self) != 0
+
     def __repr__(self) -> str:
-        return repr(bool(self))
+        return repr(int(self) != 0)
 
 
 class RecordedInt(int):
@@ -134,7 +141,7 @@ for _kind, _base in ((RecordedInt, int), (RecordedFloat, float)):
 def plain(value: Any) -> Any:
     """The argument without recorded sizes and flags."""
     if isinstance(value, RecordedFlag):
-        return bool(value)
+        return int(value) != 0
     if isinstance(value, RecordedInt):
         return int(value)
     if isinstance(value, RecordedFloat):

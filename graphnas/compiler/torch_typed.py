@@ -77,6 +77,20 @@ def sizes_of(tensor: Tensor) -> tuple[int, ...]:
         return tuple(tensor.shape)
 
 
+def storage_of(tensor: Tensor) -> int | None:
+    """Which memory the tensor stands in; ``None`` for kinds that have none of their own."""
+    with _unheard():
+        if tensor.layout is not torch.strided:
+            return None
+        return tensor.untyped_storage()._cdata  # pyright: ignore[reportPrivateUsage]
+
+
+def alias_of(tensor: Tensor) -> Tensor:
+    """Another tensor object of the same memory."""
+    with _unheard():
+        return torch.ops.aten.alias.default(tensor)
+
+
 def _unheard() -> contextlib.AbstractContextManager[None]:
     """No function mode hears of what is done inside: a recorder takes its time, and records questions of its own for nothing."""
     return torch._C.DisableTorchFunction()  # pyright: ignore[reportPrivateUsage]
