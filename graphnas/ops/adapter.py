@@ -7,7 +7,8 @@
 | image or tokens | image or tokens | to an image (prefix tokens dropped), mapped, resized, to tokens (prefix tokens are zeros) |
 
 Images are resized to what the destination measures at run time, so links also work at sizes other than those that the types were bound
-to. A map of channels and a resize commute, nearly; so the map runs at the smaller of the two resolutions.
+to. Tokens alone do not tell the proportions of their patches; an image at the other end of the link does, else they are as they were
+built. A map of channels and a resize commute, nearly; so the map runs at the smaller of the two resolutions.
 """
 
 from __future__ import annotations
@@ -24,17 +25,17 @@ from torch import Tensor
 
 from graphnas.graph.types import Image, Tokens, ValueType, Vector
 from graphnas.ops.base import LinkOperation, TypeRuleError
-from graphnas.ops.grid import exact_grid, grid_like, image_of, resize
+from graphnas.ops.grid import exact_grid, image_of, resize, scaled_grid
 from graphnas.schema import NonNegativeInt
 
-Resize = Literal["bilinear", "nearest"]
+Resize = Literal["bilinear", "nearest", "area"]
 
 
 class AdaptedOperation(LinkOperation, ABC):
     """A link operation that adapts shapes."""
 
     resize: Resize = "bilinear"
-    """How an image is resized where the resolutions differ."""
+    """How an image is resized where the resolutions differ; area is the mean over all that a pixel covers, for much smaller ones."""
     prefix: NonNegativeInt | None = Field(default=None, examples=[1])
     """Class or register tokens before the patches, for tokens whose type doesn't tell; the patches are then taken for a square."""
 
@@ -75,7 +76,8 @@ class Adapter:
             return mapped(x)
         size = self._runtime_size(x, destination)
         if isinstance(self.source, Tokens):
-            x = image_of(x, self.source, destination if isinstance(self.destination, Image) else None)
+            like = destination if isinstance(self.destination, Image) else None
+            x = image_of(x, self.source, like, _grid(self.destination))
         x = resize(mapped(x), size, self.resize) if self.first else mapped(resize(x, size, self.resize))
         if isinstance(self.destination, Tokens):
             x = F.pad(x.flatten(2).transpose(1, 2), (0, 0, self.destination.prefix, 0))
@@ -86,10 +88,10 @@ class Adapter:
         if isinstance(self.destination, Image):
             return destination.shape[2], destination.shape[3]
         assert isinstance(self.destination, Tokens)
-        patches = destination.shape[1] - self.destination.prefix
-        return (
-            grid_like(patches, x.shape[2], x.shape[3]) if isinstance(self.source, Image) else exact_grid(patches, _grid(self.destination))
-        )
+        patches, grid = destination.shape[1] - self.destination.prefix, _grid(self.destination)
+        if isinstance(self.source, Tokens):
+            return exact_grid(patches, grid)
+        return scaled_grid(patches, grid, _grid(self.source), (x.shape[2], x.shape[3]))
 
 
 def adapter(source: ValueType, destination: ValueType, options: AdaptedOperation, *, spatial: bool = False) -> Adapter:
@@ -135,7 +137,7 @@ def _with_grid(value: ValueType, prefix: int | None) -> Image | Tokens:
     if value.grid is not None:
         return value
     if prefix is None:
-        raise TypeRuleError(f"the patch grid of {value} is unknown", fix="name its class and register tokens: prefix: 1")
+        raise TypeRuleError(f"the patch grid of {value} is unknown", fix="name it at the tap: prefix: TOKENS, grid: [ROWS, COLUMNS]")
     side = math.isqrt(max(value.length - prefix, 0))
     if side == 0 or side * side != value.length - prefix:
         raise TypeRuleError(f"{value} less {prefix} prefix tokens is no square of patches", field="prefix")

@@ -39,17 +39,39 @@ def grid_like(patches: int, height: int, width: int) -> tuple[int, int]:
     return best, patches // best
 
 
-def image_of(x: Tensor, value: Tokens, like: Tensor | None = None) -> Tensor:
+def scaled_grid(patches: int, grid: tuple[int, int], built: tuple[int, int], now: tuple[int, int]) -> tuple[int, int]:
+    """Rows and columns of this many patches, beside an image that was built with some size and has another one now.
+
+    Args:
+        patches: How many there are now.
+        grid: Rows and columns that they were built with.
+        built: Rows and columns that the image was built with.
+        now: Rows and columns that it has.
+    Raises:
+        ValueError: The patches are not those of this image.
+    """
+    if now == built and patches == grid[0] * grid[1]:
+        return grid
+    return grid_like(patches, grid[0] * now[0] * built[1], grid[1] * now[1] * built[0])
+
+
+def image_of(x: Tensor, value: Tokens, like: Tensor | None = None, built: tuple[int, int] | None = None) -> Tensor:
     """The patches of tokens (N, L, D) as an image (N, D, rows, columns); class and register tokens are dropped.
 
     Args:
         x: Tokens of the type ``value``, apart from their number of patches.
         value: A type whose grid is known.
-        like: An image (N, C, H, W) of the same proportions, if there is one.
+        like: An image (N, C, H, W) of the same network input, if there is one: it tells the proportions.
+        built: The rows and columns of that image where tokens have the grid of ``value``; its proportions are theirs, if left out.
     """
     assert value.grid is not None
     patches = x.shape[1] - value.prefix
-    rows, columns = exact_grid(patches, value.grid) if like is None else grid_like(patches, like.shape[2], like.shape[3])
+    if like is None:
+        rows, columns = exact_grid(patches, value.grid)
+    elif built is None:
+        rows, columns = grid_like(patches, like.shape[2], like.shape[3])
+    else:
+        rows, columns = scaled_grid(patches, value.grid, built, (like.shape[2], like.shape[3]))
     return x[:, value.prefix :].transpose(1, 2).reshape(x.shape[0], -1, rows, columns)
 
 

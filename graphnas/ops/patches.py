@@ -38,18 +38,17 @@ class Network:
         inputs: The types of its inputs.
     """
 
-    def __init__(self, root: nn.Module, inputs: Iterable[ValueType]) -> None:
+    def __init__(self, root: nn.Module, inputs: Iterable[ValueType | None]) -> None:
         self.root = root
         self.inputs = [(value.height, value.width) for value in inputs if isinstance(value, Image)]
         self.cut: dict[Grid, None] = {}  # rows and columns of what convolutions made so far, the last one last
         self.held: dict[int, int | None] = {}
 
-    def note(self, maker: nn.Module, value: object) -> None:
-        """Take notice of what a submodule returned; called in order of execution."""
-        if isinstance(maker, nn.Conv2d) and isinstance(value, Tensor) and value.dim() == 4:
-            size = (int(value.shape[2]), int(value.shape[3]))
-            self.cut.pop(size, None)
-            self.cut[size] = None
+    def note(self, value: ValueType | None) -> None:
+        """Take notice of what a convolution made; called in order of execution."""
+        if isinstance(value, Image):
+            self.cut.pop((value.height, value.width), None)
+            self.cut[value.height, value.width] = None
 
     def with_patches(self, value: ValueType, path: str) -> ValueType:
         """Tokens that the submodule of this path made, with their prefix and grid where the network tells; any other value as it is."""
@@ -91,12 +90,12 @@ class Network:
             return False
         if isinstance(maker, nn.Linear) or type(maker) is nn.LayerNorm:  # timm's LayerNorm2d is one of (N, C, H, W)
             return True
-        for owner in around:
+        for inner, owner in zip((None, *around), around, strict=False):
             told = getattr(owner, "output_fmt", None) or getattr(getattr(owner, "patch_embed", None), "output_fmt", None)
             if told is not None:
                 return str(getattr(told, "value", told)) == "NHWC"
-            if type(owner).__module__ == "torchvision.models.swin_transformer":
-                return True
+            if type(owner).__module__ == "torchvision.models.swin_transformer" and inner is getattr(owner, "features", None):
+                return inner is not None
         return False
 
     def looks_channels_last(self, value: Image) -> bool:

@@ -12,7 +12,21 @@ from pydantic_core import InitErrorDetails
 from graphnas.errors import SpecError, suggest
 from graphnas.graph.types import parse_type
 from graphnas.registry import operations
-from graphnas.schema import Flag, Int, Named, Number, PositiveInt, Spec, Text, described, error_at, gathered, problem, refuse
+from graphnas.schema import (
+    Flag,
+    Int,
+    Named,
+    NonNegativeInt,
+    Number,
+    PositiveInt,
+    Spec,
+    Text,
+    described,
+    error_at,
+    gathered,
+    problem,
+    refuse,
+)
 from graphnas.spec.document import Document
 from graphnas.spec.messages import problems_of
 from graphnas.spec.template import Template, names_in, node_with_names, replaced
@@ -94,7 +108,11 @@ class TapSpec(Spec):
     output: Int | Text | None = Field(default=None, examples=[0])
     """Which part of the result, where a submodule returns several: an index or a name."""
     layout: Literal["nchw", "nhwc"] | None = Field(default=None, examples=["nhwc"])
-    """Order of the dimensions of an image, if not (N, C, H, W)."""
+    """Order of the dimensions of an image, where the network does not tell; (N, C, H, W), if left out."""
+    prefix: NonNegativeInt | None = Field(default=None, examples=[1])
+    """Of tokens: class and register tokens before the patches, where the network does not tell."""
+    grid: tuple[PositiveInt, PositiveInt] | None = Field(default=None, examples=[[14, 14]])
+    """Of tokens: rows and columns of the patches, where the network does not tell."""
 
     @field_validator("match", mode="before")
     @classmethod
