@@ -39,6 +39,7 @@ _HOMES = {
         "PruneError",
         "ArtifactError",
         "RunError",
+        "Interrupted",
         "Problem",
         "Where",
     ),
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
     from graphnas.errors import ArtifactError as ArtifactError
     from graphnas.errors import DataError as DataError
     from graphnas.errors import GraphNASError as GraphNASError
+    from graphnas.errors import Interrupted as Interrupted
     from graphnas.errors import Problem as Problem
     from graphnas.errors import PruneError as PruneError
     from graphnas.errors import RecordError as RecordError

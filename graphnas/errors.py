@@ -94,6 +94,19 @@ class RunError(GraphNASError):
     exit_status = 1
 
 
+class Interrupted(GraphNASError):
+    """A run was stopped on request, and is saved: it can go on where it stopped.
+
+    Args:
+        problem: Where it stands, and how it goes on.
+        signal_number: What asked for it; the exit status is 128 more, as shells have it.
+    """
+
+    def __init__(self, problem: Problem, signal_number: int) -> None:
+        super().__init__(problem)
+        self.exit_status = 128 + signal_number
+
+
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """The known name that a typo most likely meant, if one is near."""
     found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)

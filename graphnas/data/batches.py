@@ -6,6 +6,7 @@ entered anywhere.
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -16,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from graphnas.data.samples import Item, Sample, Samples
 from graphnas.data.tensors import plain
-from graphnas.errors import DataError, Problem
+from graphnas.errors import DataError, Problem, RunError
 
 
 @dataclass(frozen=True)
@@ -191,17 +192,31 @@ class Server:
             num_workers=workers,
             collate_fn=_as_it_is,
             persistent_workers=stay,
+            worker_init_fn=_deaf,
             generator=torch.Generator(),  # else torch draws the workers' seeds from the global generator
         )
 
 
+def _deaf(worker: int) -> None:
+    """Ctrl-C reaches all processes of a terminal; what it means is up to the one that trains, which ends its workers."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 def _checked(loader: Iterable[Any]) -> Iterator[Batch]:
     problems: tuple[Problem, ...] = ()
-    for result in loader:
+    results = iter(loader)
+    while True:
+        try:
+            result = next(results, None)
+        except RuntimeError as error:  # of torch, whose text is for its developers
+            raise RunError(
+                f"a process that loads data has died: {' '.join(str(error).split())}",
+                fix="runtime.workers: 0 shows why; if memory is short, fewer workers; then --resume",
+            ) from error
         if not isinstance(result, Batch):
-            problems = result
+            problems = result or ()
             break
         yield result
-    del loader  # else the error keeps it, and workers that the garbage collector ends are waited for in vain, for seconds
+    del loader, results  # else the error keeps it, and workers that the garbage collector ends are waited for in vain, for seconds
     if problems:
         raise DataError(problems)

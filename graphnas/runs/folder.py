@@ -9,6 +9,7 @@
     phases/NAME.*            the last state of each finished phase, in the same format
     results.json             the table at the end; there once all is done
     artifact/                the pruned network
+    .lock                    which process works here, while one does
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from graphnas.errors import ArtifactError, GraphNASError, Problem, Where
+from graphnas.runs.lock import NAME as LOCK
 from graphnas.search.checkpoint import write_atomically
 from graphnas.spec import SearchSpec, dump_spec, parse_spec
 
@@ -120,7 +122,7 @@ def check_folder(folder: RunFolder, spec: SearchSpec, *, resume: bool, overwrite
         raise GraphNASError("resume and overwrite can't both be meant", where=where, fix="--resume goes on, --overwrite starts again")
     if folder.path.exists() and not folder.path.is_dir():
         raise GraphNASError("a file is there, a run needs a folder", where=where, fix="choose another --out")
-    empty = not folder.path.exists() or not any(folder.path.iterdir())
+    empty = not folder.path.exists() or all(entry.name == LOCK for entry in folder.path.iterdir())
     if resume:
         if empty:
             raise GraphNASError("there is no run to go on with", where=where, fix="leave --resume out")

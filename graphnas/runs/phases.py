@@ -166,7 +166,7 @@ class Trained:
         )  # fmt: skip
         return Phase(
             name, learner, length, training.batch_size, auxiliary, weights_schedule, alphas_schedule,
-            validation if judge.validated else None, training.evaluate_every, gates,
+            validation if judge.validated else None, training.evaluate_every, gates, training.on_nan,
         )  # fmt: skip
 
 

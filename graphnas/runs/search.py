@@ -6,7 +6,7 @@ import copy
 import tempfile
 import uuid
 from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,11 @@ from graphnas import __version__
 from graphnas.compiler import Branch, Supernet, build, copied
 from graphnas.compiler.weights import load_weights
 from graphnas.data import Data, open_data
-from graphnas.errors import ArtifactError, Where
+from graphnas.errors import ArtifactError, Interrupted, Problem, Where
 from graphnas.runs.check import check
 from graphnas.runs.finish import Finished, finish
 from graphnas.runs.folder import RunFolder, check_folder, open_folder, spec_of_run
+from graphnas.runs.lock import locked
 from graphnas.runs.phases import Trained, judge_of
 from graphnas.runs.result import SearchResult
 from graphnas.search import checkpoint
@@ -30,6 +31,7 @@ from graphnas.search.loop import Loop, Phase, Surroundings, logged_bytes
 from graphnas.search.precision import in_memory_format, make_precision
 from graphnas.search.progress import Progress, ProgressCallback, silent
 from graphnas.search.random_state import given_back
+from graphnas.search.stopping import Stopped, listening
 from graphnas.spec import SearchSpaceSpec, SearchSpec, load_spec
 
 SEARCH, FINETUNE, SINGLE = "search", "finetune", "single-task"
@@ -57,6 +59,7 @@ def search(
         progress: Called after every update, and with lines to print.
     Raises:
         GraphNASError: The input is wrong (nothing on disk was changed), or the run failed (it can be resumed).
+        Interrupted: SIGINT or SIGTERM asked to stop; all is saved.
     """
     spec = _loaded(spec)
     path = Path(out) if out is not None else Path(tempfile.gettempdir(), f"graphnas-{uuid.uuid4().hex}")
@@ -112,10 +115,17 @@ class _Run:
 
     def search(self, *, resume: bool, overwrite: bool) -> SearchResult:
         """All of it."""
-        check_folder(self._folder, self._spec, resume=resume, overwrite=overwrite)
-        with self._at_home():
+        options = {"resume": resume, "overwrite": overwrite}
+        check_folder(self._folder, self._spec, **options)
+        with self._at_home(), ExitStack() as held:
+            if self._folder.path.exists():
+                held.enter_context(locked(self._folder.path))
             main = self._prepare()
-            open_folder(self._folder.path, self._spec, resume=resume, overwrite=overwrite)
+            if not self._folder.path.exists():
+                self._folder.path.mkdir(parents=True)
+                held.enter_context(locked(self._folder.path))
+                check_folder(self._folder, self._spec, **options)  # another one may have been faster
+            open_folder(self._folder.path, self._spec, **options)
             return self._through(main, force=False)
 
     def prune(self, *, force: bool) -> SearchResult:
@@ -127,7 +137,7 @@ class _Run:
                 where=Where(str(self._folder.path)),
                 fix=f"graphnas search {self._folder.spec} --out {self._folder.path} --resume",
             )
-        with self._at_home():
+        with self._at_home(), locked(self._folder.path):
             return self._through(self._prepare(), force=force)
 
     @contextmanager
@@ -224,7 +234,20 @@ class _Run:
         return Trained(spec, net, task, data, judge_of(spec, task, data), self._precision)
 
     def _run(self, phase: Phase, data: Data, around: Surroundings) -> Loop:
-        loop = Loop(phase, replace(around, data=data))
-        if loop.run():
-            self._trained = True
+        try:
+            with listening() as requests:
+                loop = Loop(phase, replace(around, data=data, requests=requests))
+                if loop.run():
+                    self._trained = True
+            if requests.signal is not None:  # it came in the last update
+                raise Stopped(requests.signal, phase.name, phase.budget.steps, phase.budget.steps)
+        except Stopped as stopped:
+            raise self._interrupted(stopped) from None
         return loop
+
+    def _interrupted(self, stopped: Stopped) -> Interrupted:
+        run = self._folder.path
+        given = self._networks or self._datasets
+        fix = "gn.search(..., resume=True) goes on" if given else f"graphnas search {self._folder.spec} --out {run} --resume"
+        message = f"stopped by {stopped.signal.name} after step {stopped.step} of {stopped.steps} of {stopped.phase}; all is saved"
+        return Interrupted(Problem(message, Where(str(run)), fix=fix), stopped.signal)

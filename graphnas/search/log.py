@@ -81,6 +81,15 @@ class MetricsLog:
                 for tag, value in _scalars(row):
                     self._events[row.phase].add_scalar(tag, value, row.step)
 
+    def truncate(self, keep: int) -> None:
+        """Forget what was written after so many bytes of ``metrics.jsonl``: training goes back to where that was all."""
+        self._stream.truncate(keep)
+        self._stream.seek(keep)
+        for writer in self._events.values():
+            if writer is not None:
+                writer.close()
+        self._events = {}  # new ones void what these wrote of the steps that come again
+
     def size(self) -> int:
         """Bytes of ``metrics.jsonl``, all of them on the disk: what a checkpoint remembers."""
         os.fsync(self._stream.fileno())

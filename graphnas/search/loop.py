@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-import torch
 from torch import Tensor
 
 from graphnas.data import Batch, Data
-from graphnas.errors import ArtifactError, Problem, RunError, Where
-from graphnas.search import checkpoint, random_state
+from graphnas.errors import RunError
+from graphnas.search import checkpoint, faults, random_state
 from graphnas.search.budget import Budget
 from graphnas.search.log import MetricsLog, Row
-from graphnas.search.optimizers import optimizer_state, restore_optimizer, set_learning_rates
+from graphnas.search.optimizers import set_learning_rates
 from graphnas.search.progress import Progress, ProgressCallback
+from graphnas.search.state import State, captured, restored
 from graphnas.search.step import Learner, NotFinite, alternate_step, joint_step
+from graphnas.search.stopping import Requests, Stopped
 from graphnas.search.validation import Report, Validation
 from graphnas.spec.search import Every, Schedule
-
-_LOWER = "lower training.optimizers.weights.lr or set training.clip_gradient"
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,8 @@ class Phase:
         validation: Evaluates and selects; ``None`` where there is no validation split.
         evaluate_every: When.
         gates: Direction -> mean gate, for the log.
+        on_nan: What follows on a loss or gradient that is not finite: ``stop``, ``skip`` the update, or ``rewind`` to the last checkpoint
+            and leave the update out.
     """
 
     name: str
@@ -52,6 +54,7 @@ class Phase:
     validation: Validation | None
     evaluate_every: Every
     gates: Callable[[], Mapping[str, float]]
+    on_nan: Literal["stop", "skip", "rewind"] = "stop"
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,7 @@ class Surroundings:
         checkpoint_every: When to save.
         log: Where metrics go.
         report: Who watches.
+        requests: Whether anything asked to stop.
     """
 
     data: Data
@@ -77,20 +81,11 @@ class Surroundings:
     checkpoint_every: Every
     log: MetricsLog
     report: ProgressCallback
+    requests: Requests = field(default_factory=Requests)
 
 
-@dataclass
-class _State:
-    """Where the phase stands, apart from weights, optimizers and generators."""
-
-    step: int = 0
-    epoch: int = 0  # complete epochs
-    position: int = 0  # updates in the current epoch
-    loss_sums: dict[str, float] = field(default_factory=dict[str, float])
-    loss_counts: dict[str, int] = field(default_factory=dict[str, int])
-    best: dict[str, Any] | None = None  # value, step, epoch
-    train_seconds: float = 0.0
-    total_seconds: float = 0.0
+class _Rewound(Exception):
+    """Training goes on from the last checkpoint."""
 
 
 class Loop:
@@ -104,9 +99,10 @@ class Loop:
     def __init__(self, phase: Phase, surroundings: Surroundings) -> None:
         self._phase = phase
         self._around = surroundings
-        self._state = _State()
+        self._state = State()
         self._best: dict[str, Tensor] = {}
         self._saved: tuple[Path, int] | None = None  # the last good checkpoint and its step
+        self._logged = 0  # how much of the log belongs to it
         self._saved_at = self._evaluated_at = time.monotonic()
 
     @property
@@ -125,15 +121,19 @@ class Loop:
         Returns:
             Whether there was anything left to train.
         Raises:
-            RunError: A loss is not finite, or a checkpoint can't be written.
+            RunError: A loss is not finite, memory is short, or a checkpoint can't be written.
+            Stopped: On request; all is saved.
         """
         random_state.seed_all(random_state.derive(self._around.seed, self._phase.name))
         self._resume()
         trained = self._state.step < self._phase.budget.steps
         if trained:
             started = time.monotonic() - self._state.total_seconds
+            if self._phase.on_nan == "rewind" and self._saved is None:
+                self._save(self._around.stem)
             while self._state.step < self._phase.budget.steps:
-                self._epoch(started)
+                with contextlib.suppress(_Rewound):
+                    self._epoch(started)
             self._state.total_seconds = time.monotonic() - started
             for stem in (self._around.stem, self._around.finished / self._phase.name):
                 self._save(stem)
@@ -163,6 +163,7 @@ class Loop:
                 self._around.checkpoint_every, state.step, state.epoch if ended else None, time.monotonic() - self._saved_at
             ):
                 self._save(self._around.stem)
+            self._stop_on_request()
             if ended:
                 break
             clock = time.monotonic()
@@ -186,25 +187,60 @@ class Loop:
         rate = set_learning_rates(learner.weights, phase.weights_schedule, state.step, steps)
         if learner.alphas is not None:
             set_learning_rates(learner.alphas, phase.alphas_schedule, state.step, steps)
-        progress = state.step / steps
+        if state.step in state.left_out:
+            return rate
+        buffers = [(buffer, buffer.clone()) for buffer in learner.network.buffers()] if phase.on_nan == "skip" else []
         try:
-            losses = _step(learner, batches, progress)
+            with faults.memory_explained(self._place()):
+                losses = _step(learner, batches, state.step / steps)
         except NotFinite as error:
-            raise self._not_finite(error) from error
+            self._not_finite(error, batches)
+            for buffer, before in buffers:
+                buffer.copy_(before)
+            return rate
         for task, loss in losses.items():
             state.loss_sums[task] = state.loss_sums.get(task, 0.0) + loss
             state.loss_counts[task] = state.loss_counts.get(task, 0) + 1
         return rate
 
-    def _not_finite(self, error: NotFinite) -> RunError:
-        what = "the penalty" if error.task is None else f"the loss of {error.task!r}"
-        ids = error.batch.ids if error.task is None else [error.batch.ids[int(row)] for row in error.batch.rows[error.task]]
-        message = f"{self._phase.name}, step {self._state.step + 1}: {what} is {error.value} on {', '.join(ids)}; {self._last_good()}"
-        return RunError(message, fix=f"{_LOWER}; if these samples' labels are damaged, mend them")
+    def _not_finite(self, error: NotFinite, batches: Batch | tuple[Batch, Batch]) -> None:
+        """Leave this update out, or go back and leave it out.
+
+        Raises:
+            RunError: To stop is what is wanted, or too many were left out already.
+            _Rewound: All is as at the last checkpoint.
+        """
+        phase, state = self._phase, self._state
+        found, fix = faults.explained(error, phase.learner.network, [batches] if isinstance(batches, Batch) else batches)
+        place, left_out = self._place(), [*state.left_out, state.step]
+        many = not faults.may_leave_out(len(left_out), phase.budget.steps)
+        if phase.on_nan == "stop" or many:
+            also = f"; {len(left_out) - 1} updates were left out before" if many and phase.on_nan != "stop" else ""
+            skip = "" if phase.on_nan == "skip" else ", or training.on_nan: skip"
+            raise RunError(f"{place}: {found}{also}; {self._last_good()}", fix=fix + skip) from error
+        if phase.on_nan == "rewind":
+            self._resume()
+            self._around.log.truncate(self._logged)
+        self._state.left_out = left_out
+        back = f"; back to step {self._state.step}" if phase.on_nan == "rewind" else ""
+        self._around.report(Progress(phase.name, self._state.step, phase.budget.steps, f"{place}: {found}{back}; this update is left out"))
+        if phase.on_nan == "rewind":
+            raise _Rewound
+
+    def _place(self) -> str:
+        return f"{self._phase.name}, step {self._state.step + 1}"
 
     def _last_good(self) -> str:
         where = "none was written yet" if self._saved is None else f"{self._saved[0]}.safetensors, step {self._saved[1]}"
         return f"last good checkpoint: {where}"
+
+    def _stop_on_request(self) -> None:
+        """Save and stop, if that was asked for and there is something left to train."""
+        signal, phase, step = self._around.requests.signal, self._phase, self._state.step
+        if signal is not None and step < phase.budget.steps:
+            if self._saved is None or self._saved != (self._around.stem, step):
+                self._save(self._around.stem)
+            raise Stopped(signal, phase.name, step, phase.budget.steps)
 
     def _write(self, rate: float, *, epoch_ended: bool, last: bool) -> None:
         """Evaluate if it is time to, select, and log."""
@@ -212,7 +248,8 @@ class Loop:
         waited = time.monotonic() - self._evaluated_at
         report = None
         if phase.validation is not None and (last or due(phase.evaluate_every, state.step, state.epoch if epoch_ended else None, waited)):
-            report = phase.validation.evaluate()
+            with faults.memory_explained(f"{phase.name}, evaluation after step {state.step}"):
+                report = phase.validation.evaluate()
             phase.learner.network.train()
             self._evaluated_at = time.monotonic()
             self._select(report, phase.validation)
@@ -253,32 +290,13 @@ class Loop:
         Raises:
             RunError: A weight is not finite (what is saved must be good to go on from), or the files can't be written.
         """
-        learner, state = self._phase.learner, self._state
-        for name, parameter in learner.network.named_parameters():
-            if not bool(torch.isfinite(parameter).all()):
-                raise RunError(f"{self._phase.name}, step {state.step}: {name} is not finite; {self._last_good()}", fix=_LOWER)
-        weights, weights_values = optimizer_state(learner.weights)
-        alphas, alphas_values = ({}, {}) if learner.alphas is None else optimizer_state(learner.alphas)
-        generators, generator_values = random_state.capture(learner.precision.device)
-        groups = {
-            "network": learner.network.state_dict(),
-            "weights": weights,
-            "alphas": alphas,
-            "best": self._best,
-            "random": generators,
-        }
-        values = {
-            "phase": self._phase.name,
-            "after": self._phase.budget.after,
-            "state": vars(state),
-            "weights": weights_values,
-            "alphas": alphas_values,
-            "random": generator_values,
-            "scaler": None if learner.precision.scaler is None else learner.precision.scaler.state_dict(),
-            "log_bytes": self._around.log.size(),
-        }
-        checkpoint.save(stem, {f"{group}/{name}": tensor for group, found in groups.items() for name, tensor in found.items()}, values)
-        self._saved, self._saved_at = (stem, state.step), time.monotonic()
+        phase = self._phase
+        if (name := faults.not_finite(phase.learner.network)) is not None:
+            raise RunError(f"{phase.name}, step {self._state.step}: {name} is not finite; {self._last_good()}", fix=faults.LOWER)
+        tensors, values = captured(phase.learner, self._state, self._best)
+        self._logged = self._around.log.size()
+        checkpoint.save(stem, tensors, {"phase": phase.name, "after": phase.budget.after, **values, "log_bytes": self._logged})
+        self._saved, self._saved_at = (stem, self._state.step), time.monotonic()
 
     def _resume(self) -> None:
         """Go on from this phase's checkpoint that is farthest on, if there is one."""
@@ -290,27 +308,8 @@ class Loop:
         if not mine:
             return
         stem, saved = max(mine, key=lambda pair: pair[1].values["state"]["step"])
-        groups: dict[str, dict[str, Tensor]] = {}
-        for entry, tensor in saved.tensors.items():
-            group, _, name = entry.partition("/")
-            groups.setdefault(group, {})[name] = tensor
-        learner, values = self._phase.learner, saved.values
-        try:
-            learner.network.load_state_dict(groups["network"])
-            restore_optimizer(learner.weights, groups.get("weights", {}), values["weights"])
-            if learner.alphas is not None:
-                restore_optimizer(learner.alphas, groups.get("alphas", {}), values["alphas"])
-        except (RuntimeError, LookupError) as error:
-            said = " ".join(str(error).split())
-            raise ArtifactError(
-                Problem(f"the checkpoint does not fit the network: {said}", Where(f"{stem}.json"), fix="give the same networks as before")
-            ) from error
-        if learner.precision.scaler is not None and values["scaler"] is not None:
-            learner.precision.scaler.load_state_dict(values["scaler"])
-        random_state.restore(groups["random"], values["random"], learner.precision.device)
-        self._best = {name: tensor.to(learner.precision.device) for name, tensor in groups.get("best", {}).items()}
-        self._state = _State(**values["state"])
-        self._saved = (stem, self._state.step)
+        self._state, self._best = restored(saved, self._phase.learner, stem)
+        self._saved, self._logged = (stem, self._state.step), saved.values["log_bytes"]
         if saved.note is not None:
             self._around.report(Progress(self._phase.name, self._state.step, self._phase.budget.steps, saved.note))
 

@@ -26,13 +26,19 @@ from graphnas.tasks.base import TaskType
 
 
 class NotFinite(ArithmeticError):
-    """A loss that is NaN or infinite: of which task (``None``: the penalty), in which batch; nothing was changed by its update."""
+    """Something is NaN or infinite; nothing was changed by its update, but running statistics.
 
-    def __init__(self, task: str | None, value: float, batch: Batch) -> None:
-        super().__init__(task, value)
-        self.task = task
+    Args:
+        what: ``the loss of 'depth'``, ``the penalty``, ``the gradient``.
+        value: It.
+        ids: The samples that it was computed from.
+    """
+
+    def __init__(self, what: str, value: float, ids: tuple[str, ...] = ()) -> None:
+        super().__init__(what, value, ids)
+        self.what = what
         self.value = value
-        self.batch = batch
+        self.ids = ids
 
 
 @dataclass(frozen=True)
@@ -74,7 +80,7 @@ def joint_step(learner: Learner, batch: Batch, progress: float) -> dict[str, flo
     """
     losses, values = _losses(learner, batch)
     optimizers = [learner.weights, *([learner.alphas] if learner.alphas is not None else [])]
-    _descend(learner, _total(learner, learner.balance.combine, losses, progress, batch), optimizers)
+    _descend(learner, _total(learner, learner.balance.combine, losses, progress), optimizers, batch)
     _after_alphas(learner, progress)
     return values
 
@@ -90,12 +96,12 @@ def alternate_step(learner: Learner, alpha_batch: Batch, weight_batch: Batch, pr
     assert learner.alphas is not None, "without alphas every batch is for the weights"
     with frozen(parameters(learner.weights)), batch_norm_frozen(learner.network, enabled=learner.freeze_batch_norm):
         losses, _ = _losses(learner, alpha_batch)
-        total = _total(learner, learner.balance.weighted_sum, losses, progress, alpha_batch)
-        _descend(learner, total, [learner.alphas])
+        total = _total(learner, learner.balance.weighted_sum, losses, progress)
+        _descend(learner, total, [learner.alphas], alpha_batch)
     _after_alphas(learner, progress)
     with frozen(parameters(learner.alphas)):
         losses, values = _losses(learner, weight_batch)
-        _descend(learner, _total(learner, learner.balance.combine, losses, progress, weight_batch), [learner.weights])
+        _descend(learner, _total(learner, learner.balance.combine, losses, progress), [learner.weights], weight_batch)
     return values
 
 
@@ -140,7 +146,7 @@ def _losses(learner: Learner, batch: Batch) -> tuple[dict[str, Tensor], dict[str
     values = dict(zip(losses, numbers, strict=True))
     for task, value in values.items():
         if not -float("inf") < value < float("inf"):
-            raise NotFinite(task, value, batch)
+            raise NotFinite(f"the loss of {task!r}", value, tuple(batch.ids[int(row)] for row in batch.rows[task]))
     return losses, values
 
 
@@ -153,7 +159,6 @@ def _total(
     combine: Callable[[Mapping[str, Tensor], float], Tensor],
     losses: Mapping[str, Tensor],
     progress: float,
-    batch: Batch,
 ) -> Tensor | None:
     """What an update descends; ``None`` if there is neither a loss nor a penalty."""
     total = combine(losses, progress) if losses else None
@@ -161,12 +166,16 @@ def _total(
         return total
     penalty = learner.penalty(progress)
     if not bool(torch.isfinite(penalty)):
-        raise NotFinite(None, float(penalty.detach()), batch)
+        raise NotFinite("the penalty", float(penalty.detach()))
     return penalty if total is None else total + penalty
 
 
-def _descend(learner: Learner, total: Tensor | None, optimizers: Iterable[torch.optim.Optimizer]) -> None:
-    """Gradients of ``total``, clipped, and a step of every optimizer that got one."""
+def _descend(learner: Learner, total: Tensor | None, optimizers: Iterable[torch.optim.Optimizer], batch: Batch) -> None:
+    """Gradients of ``total``, clipped, and a step of every optimizer that got one.
+
+    Raises:
+        NotFinite: A gradient is not; with float16 that is ordinary, and its scaler leaves the step out.
+    """
     optimizers = list(optimizers)
     for optimizer in optimizers:
         optimizer.zero_grad(set_to_none=True)
@@ -175,6 +184,11 @@ def _descend(learner: Learner, total: Tensor | None, optimizers: Iterable[torch.
     scaler = learner.precision.scaler
     (total if scaler is None else scaler.scale(total)).backward()  # pyright: ignore[reportUnknownMemberType]
     reached = [optimizer for optimizer in optimizers if any(parameter.grad is not None for parameter in parameters(optimizer))]
+    if scaler is None:
+        gradients = [parameter.grad for optimizer in reached for parameter in parameters(optimizer) if parameter.grad is not None]
+        norm = float(nn.utils.get_total_norm(gradients))
+        if not norm < float("inf"):
+            raise NotFinite("the gradient", norm, batch.ids)
     for optimizer in reached:
         if optimizer is learner.weights and learner.clip_gradient is not None:
             if scaler is not None:

@@ -132,6 +132,8 @@ class Training(Spec):
     """Of weights and of alphas."""
     clip_gradient: PositiveNumber | None = Field(default=None, examples=[1.0])
     """Largest norm of the gradient of all weights; any, if left out."""
+    on_nan: Literal["stop", "skip", "rewind"] = "stop"
+    """When a loss or a gradient is not finite: stop; skip that update; or rewind to the last checkpoint and leave it out there."""
     alpha_step: AlphaStep = AlphaStep()
     """What differs in an alpha step from a weight step."""
     select: Select = Field(default=Select(), examples=[{"metric": "mean_angle", "after": "ramp_end"}])

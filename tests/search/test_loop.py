@@ -186,9 +186,9 @@ def test_a_loss_that_is_no_number_names_step_task_samples_and_checkpoint(tmp_pat
     with pytest.raises(RunError) as caught:
         trial.run()
     assert str(caught.value) == (
-        "search, step 9: the loss of 'a' is nan on toy/0001, toy/0002; "
+        "search, step 9: the loss of 'a' is nan on toy/0001, toy/0002; not finite: label 'a' of toy/0001; "
         f"last good checkpoint: {tmp_path}/checkpoint.safetensors, step 8\n"
-        "  fix: lower training.optimizers.weights.lr or set training.clip_gradient; if these samples' labels are damaged, mend them"
+        "  fix: mend these samples, or training.on_nan: skip"
     )
     assert caught.value.exit_status == 1
 

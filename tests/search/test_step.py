@@ -135,12 +135,12 @@ def test_a_loss_that_is_no_number_changes_nothing(toy: Any, batch: Any) -> None:
     net, learner = toy()
     with pytest.raises(NotFinite) as caught:
         joint_step(learner, batch([3.0, 1.0], {"p": {0: 1.0}, "a": {1: math.nan}}), progress=0.0)
-    assert caught.value.task == "a"
+    assert (caught.value.what, caught.value.ids) == ("the loss of 'a'", ("toy/0001",))
     assert math.isnan(caught.value.value)
     assert values(net) == (2.0, -1.0, 0.5)
     with pytest.raises(NotFinite) as caught:
         joint_step(replace(learner, penalty=lambda progress: torch.tensor(math.inf)), batch([3.0], {"p": {0: 1.0}}), progress=0.0)
-    assert caught.value.task is None
+    assert (caught.value.what, caught.value.ids) == ("the penalty", ())
     assert values(net) == (2.0, -1.0, 0.5)
 
 

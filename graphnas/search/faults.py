@@ -1,0 +1,85 @@
+"""What can go wrong in an update, in words that name the step, what it was about, and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+
+from graphnas.data import Batch
+from graphnas.errors import RunError
+from graphnas.search.step import NotFinite
+
+LOWER = "lower training.optimizers.weights.lr or set training.clip_gradient"
+LARGEST_SHARE = 0.01
+"""Of a phase's updates may be left out."""
+ALWAYS_ALLOWED = 3
+"""So many updates may be left out of the shortest phase too."""
+
+
+def may_leave_out(count: int, steps: int) -> bool:
+    """Whether a phase of so many updates may leave out so many of them."""
+    return count <= max(ALWAYS_ALLOWED, int(LARGEST_SHARE * steps))
+
+
+def explained(error: NotFinite, network: nn.Module, batches: Sequence[Batch]) -> tuple[str, str]:
+    """What is not finite, on which samples, and where it comes from if that can be told: damaged data, or a weight that exploded.
+
+    Returns:
+        What is wrong, and the fix.
+    """
+    text = f"{error.what} is {error.value}" + (f" on {', '.join(error.ids)}" if error.ids else "")
+    damaged = list(dict.fromkeys(found for batch in batches for found in _damaged(batch)))
+    if damaged:
+        return f"{text}; not finite: {', '.join(damaged)}", "mend these samples"
+    exploded = not_finite(network)
+    return (text if exploded is None else f"{text}; {exploded} is not finite"), LOWER
+
+
+def not_finite(network: nn.Module) -> str | None:
+    """The name of the first parameter that holds something else than finite numbers."""
+    return next((name for name, parameter in network.named_parameters() if not bool(torch.isfinite(parameter).all())), None)
+
+
+def _damaged(batch: Batch) -> Iterable[str]:
+    """``input 'image' of rooms/0012`` for every value of a batch that is not finite."""
+    for name, values in batch.inputs.items():
+        for row in _rows(values):
+            yield f"input {name!r} of {batch.ids[row]}"
+    for name, values in batch.targets.items():
+        for row in _rows(values):
+            yield f"label {name!r} of {batch.ids[int(batch.rows[name][row])]}"
+
+
+def _rows(values: torch.Tensor) -> list[int]:
+    finite = torch.isfinite(values).flatten(1).all(dim=1) if values.dim() > 1 else torch.isfinite(values)
+    return [int(row) for row in torch.nonzero(~finite)[:, 0]]
+
+
+@contextmanager
+def memory_explained(place: str) -> Generator[None]:
+    """Tell a lack of memory as what it is.
+
+    Args:
+        place: The phase and step.
+    Raises:
+        RunError: There is too little memory; names the settings that need less of it.
+    """
+    try:
+        yield
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        raise _out_of_memory(place, error) from error
+    except RuntimeError as error:
+        if "can't allocate memory" not in str(error) and "out of memory" not in str(error):
+            raise
+        raise _out_of_memory(place, error) from error
+
+
+def _out_of_memory(place: str, error: BaseException) -> RunError:
+    said = " ".join(str(error).split())[:200] or "no memory is left"
+    return RunError(
+        f"{place}: out of memory: {said}",
+        fix="go on with --set runtime.precision=bfloat16 --resume, or start again with a lower training.batch_size or auxiliary_batch_size",
+    )
