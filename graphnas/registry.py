@@ -115,6 +115,9 @@ operations = Registry(
             "residual": {"basic_block": "BasicBlock", "bottleneck": "Bottleneck"},
             "heads": {"linear_head": "LinearHead", "fpn_head": "FpnHead"},
             "dpt": {"dpt_head": "DptHead"},
+            "reassemble": {"reassemble_head": "ReassembleHead"},
+            "deeplab": {"deeplab_head": "DeeplabHead"},
+            "vgg": {"vgg_encoder": "VggEncoder"},
             "pretrained": {"timm": "Timm", "torchvision": "Torchvision"},
         },
     )
@@ -156,12 +159,27 @@ task_types = Registry(
             "surface_normal": {"surface_normal": "SurfaceNormal"},
             "semantic_segmentation": {"semantic_segmentation": "SemanticSegmentation"},
             "depth": {"depth": "Depth"},
+            "disparity": {"disparity": "Disparity"},
+            "classification": {"classification": "Classification"},
+            "boundary": {"boundary": "Boundary"},
+            "regression": {"regression": "Regression"},
         },
     ),
 )
 layouts = Registry(
     "layout",
-    _builtins("data", {"webdataset": {"webdataset": "WebDataset"}, "nyuv2": {"nyuv2": "Nyuv2"}, "python": {"python": "PythonData"}}),
+    _builtins(
+        "data",
+        {
+            "folder": {"folder": "Folder"},
+            "webdataset": {"webdataset": "WebDataset"},
+            "nyuv2": {"nyuv2": "Nyuv2"},
+            "cityscapes": {"cityscapes": "Cityscapes"},
+            "taskonomy": {"taskonomy": "Taskonomy"},
+            "huggingface": {"huggingface": "HuggingFace"},
+            "python": {"python": "PythonData"},
+        },
+    ),
 )
 transforms = Registry(
     "transform",
@@ -170,8 +188,10 @@ transforms = Registry(
         {
             "transforms": {
                 "resize": "Resize",
+                "random_scale": "RandomScale",
                 "random_crop": "RandomCrop",
                 "horizontal_flip": "HorizontalFlip",
+                "rotation": "Rotation",
                 "color_jitter": "ColorJitter",
             }
         },

@@ -19,6 +19,7 @@ from graphnas.errors import DataError
 IMAGES = frozenset({"png", "jpg", "jpeg", "bmp", "tif", "tiff", "webp", "ppm", "pgm"})
 SUFFIXES = IMAGES | {"npy"}
 COLORS = frozenset({"1", "L", "P", "RGB", "RGBA", "LA", "PA", "CMYK", "YCbCr"})  # PIL's modes with 8 bits a channel
+BRIGHTEST = 2.0  # of floating-point images: 1 is white, and resampling overshoots a little; 255 is another scale
 _BROKEN = (OSError, ValueError, SyntaxError, EOFError, IndexError, struct.error, zlib.error, Image.DecompressionBombError)
 
 
@@ -67,6 +68,8 @@ def image_tensor(value: Any, *, file: str) -> Tensor:
     array = label_array(value, file=file)
     if array.ndim == 2:
         array = array[:, :, None]
+    if array.dtype.kind == "U":
+        raise DataError(f"{file}: neither an image nor numbers, but {type(value).__name__}", fix="a PIL image, an array or a tensor")
     if array.ndim != 3 or array.shape[2] not in (1, 3, 4):
         raise DataError(f"{file}: an image is (H, W) or (H, W, 3), got {tuple(array.shape)}", fix="tensors are (3, H, W), arrays (H, W, 3)")
     channels = torch.as_tensor(np.ascontiguousarray(array[:, :, :3].transpose(2, 0, 1)))
@@ -74,14 +77,17 @@ def image_tensor(value: Any, *, file: str) -> Tensor:
         if not channels.is_floating_point():
             raise DataError(f"{file}: an image of {array.dtype} numbers", fix="bytes, or floating-point numbers where 1 is white")
         channels = channels.float()
+        if channels.numel() and not 0 <= (largest := float(channels.max())) <= BRIGHTEST:
+            fix = "bytes, or floating-point numbers where 1 is white"
+            raise DataError(f"{file}: an image of floating-point numbers up to {largest:g}", fix=fix)
     return channels.expand(3, -1, -1).contiguous() if len(channels) == 1 else channels
 
 
 def label_array(value: Any, *, file: str) -> NDArray[Any]:
-    """A label as it is stored: (H, W) or (H, W, channels); palette images give their indices.
+    """A label as it is stored: (H, W) or (H, W, channels), palette images give their indices; or a field: a number, text, a list of them.
 
     Args:
-        value: A PIL image, an array, or a tensor (H, W) or (channels, H, W).
+        value: A PIL image, an array, or a tensor (H, W) or (channels, H, W); or a field.
         file: What it is called in messages.
     Raises:
         DataError: Something else.
@@ -90,6 +96,6 @@ def label_array(value: Any, *, file: str) -> NDArray[Any]:
         value = value.detach().cpu().numpy()
         value = np.moveaxis(value, 0, 2) if value.ndim == 3 else value
     array: NDArray[Any] = np.asarray(value)
-    if array.dtype.kind not in "buif":
+    if array.dtype.kind not in "buif" and not (array.dtype.kind == "U" and array.ndim <= 1):
         raise DataError(f"{file}: neither an image nor numbers, but {type(value).__name__}", fix="a PIL image, an array or a tensor")
     return array

@@ -10,7 +10,7 @@ from graphnas.data.batches import Normalization
 from graphnas.data.dataset import Data
 from graphnas.data.preprocessing import normalization
 from graphnas.data.samples import Item, Samples
-from graphnas.data.sources import Given, Sources
+from graphnas.data.sources import PARTS, Given, Sources
 from graphnas.data.splits import cut, shuffled
 from graphnas.data.transforms import Transform
 from graphnas.errors import DataError
@@ -73,10 +73,10 @@ def _splits(task_pair: TaskPairSpec, sources: Sources, seed: int) -> tuple[list[
     """
     sources.open("train")
     sources.open("validation")
-    sources.check("test")
+    sources.open_files("test")  # an index of it: none of its samples is read
     sources.refuse()
-    sources.check_keys("train")
-    sources.check_keys("validation")
+    for part in PARTS:
+        sources.check_keys(part)
     sources.refuse()
     chosen = sources.items("validation")
     training: list[Item] = []
@@ -104,23 +104,20 @@ def _cut(sources: Sources, source: str, items: Sequence[Item], seed: int) -> tup
     Raises:
         DataError: A sample has no field to group by, or nothing would be left to learn from.
     """
-    validation = sources.layout(source).validation
-    records = sources.records[source, "train"]
-    if validation.group is None:
-        groups = [item.name for item in items]
-    else:
-        groups = [str(records.field(item.index, validation.group)) for item in items]
-    apart = cut(groups, validation.share, "validation", seed, source)
+    layout, records = sources.layout(source), sources.records[source, "train"]
+    group = layout.group if source not in sources.given or layout.cut.group is not None else None
+    groups = [item.name if group is None else str(records.field(item.index, group)) for item in items]
+    apart = cut(groups, layout.cut.share, "validation", seed, source)
     chosen = [item for item, taken in zip(items, apart, strict=True) if taken]
     left = [item for item, taken in zip(items, apart, strict=True) if not taken]
     if not left:
-        what = f"all have the same {validation.group!r}" if validation.group is not None else "there are no others"
+        what = f"all have the same {group!r}" if group is not None else "there are no others"
         fix = "validation: PATH of other samples, or more training samples"
         raise DataError(f"validation would take all {len(items)} training samples of {source!r}: {what}", fix=fix)
     note = f"{source}: {len(chosen)} of {len(items)} training samples are set apart for validation"
-    if validation.group is not None:
+    if group is not None:
         taken_groups = len({group for group, taken in zip(groups, apart, strict=True) if taken})
-        note += f", {taken_groups} of {len(set(groups))} groups by {validation.group!r}"
+        note += f", {taken_groups} of {len(set(groups))} groups by {group!r}"
     return left, chosen, f"{note} (seed {seed})"
 
 

@@ -6,8 +6,8 @@ from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, cast
 
-from graphnas.data.base import FileLayout, Layout, Part, Records
-from graphnas.data.python import DatasetRecords, MapDataset
+from graphnas.data.base import Layout, Part, Records
+from graphnas.data.python import DatasetRecords, MapDataset, PythonData
 from graphnas.data.samples import Item
 from graphnas.errors import DataError, Problem, suggest
 from graphnas.spec import TaskPairSpec
@@ -32,14 +32,14 @@ class Sources:
     def __init__(self, task_pair: TaskPairSpec, tasks: Mapping[str, TaskType], datasets: Mapping[str, Given]) -> None:
         self._task_pair = task_pair
         self._tasks = tasks
-        self._given = _by_part(task_pair, datasets)
+        self.given = _by_part(task_pair, datasets)
         self.records: dict[tuple[str, Part], Records] = {}
         self.problems: list[Problem] = []
 
     def refuse(self) -> None:
         """Raise what was gathered, if anything was."""
         if self.problems:
-            raise DataError(self.problems)
+            raise DataError(dict.fromkeys(self.problems))  # once, where two parts are the same files
 
     @contextmanager
     def gathering(self, *place: str) -> Generator[None]:
@@ -55,21 +55,21 @@ class Sources:
 
     def has(self, source: str, part: Part) -> bool:
         """Whether a source has samples of this part of its own."""
-        return part in self._given[source] if source in self._given else self.layout(source).has(part)
+        return part in self.given[source] if source in self.given else self.layout(source).has(part)
 
     def open(self, part: Part) -> None:
         """Open a part of every source that has it; every source has ``train``."""
         for source in self._task_pair.sources:
-            if part == "train" or self.has(source, part):
+            if (source, part) not in self.records and (part == "train" or self.has(source, part)):
                 with self.gathering(*self._field(source, part)):
                     self.records[source, part] = self._opened(source, part)
 
-    def check(self, part: Part) -> None:
-        """See that the files of a part are there, without opening them."""
+    def open_files(self, part: Part) -> None:
+        """Open a part of the sources that are no data sets given from Python, whose samples may have to be read for that."""
         for source in self._task_pair.sources:
-            if source not in self._given and self.has(source, part):
+            if source not in self.given and self.has(source, part):
                 with self.gathering(*self._field(source, part)):
-                    self.layout(source).check(part)
+                    self.records[source, part] = self._opened(source, part)
 
     def items(self, part: Part) -> dict[str, list[Item]]:
         """Source -> its samples of a part that is open, each with the labels that it has."""
@@ -86,9 +86,11 @@ class Sources:
     def check_keys(self, part: Part) -> None:
         """See that samples have their inputs, and that every wanted label is somewhere (in training) or wherever it has to be."""
         opened = {source: records for (source, which), records in self.records.items() if which == part}
+        matched = {source: self._check_matches(records) for source, records in opened.items()}
         for name, spec in self._task_pair.inputs.items():
             for source, records in opened.items():
-                self._check_all(source, records, spec.key, "inputs", name, "key")
+                if matched[source]:
+                    self._check_all(source, records, spec.key, "inputs", name, "key")
         for name, task in self._tasks.items():
             having = {source: records for source, records in opened.items() if _first(records, task.key, there=True) is not None}
             if part == "train" and not having:
@@ -98,6 +100,19 @@ class Sources:
             if task.missing == "error":
                 for source, records in having.items():
                     self._check_all(source, records, task.key, "tasks", name, "missing")
+
+    def _check_matches(self, records: Records) -> bool:
+        """See that a label is not of other samples than the inputs, all of them: files that are called differently."""
+        inputs = [spec.key for spec in self._task_pair.inputs.values()]
+        seen = _first(records, inputs[0], there=True)
+        for name, task in self._tasks.items() if seen is not None else ():
+            having = [index for index in range(len(records.ids)) if task.key in records.keys(index)]
+            if having and not any(key in records.keys(index) for index in having for key in inputs):
+                message = f"no label {task.key!r} belongs to an input {inputs[0]!r}: they are called {records.ids[having[0]]!r} and so on, "
+                message += f"the inputs {records.ids[seen or 0]!r} and so on"
+                self.problems.append(self._task_pair.problem(message, "tasks", name, "key", fix="call both alike"))
+                return False
+        return True
 
     def _check_all(self, source: str, records: Records, key: str, *place: str) -> None:
         """Every sample of these records has this key."""
@@ -114,12 +129,14 @@ class Sources:
         self.problems.append(self._task_pair.problem(message, *place, fix=fix))
 
     def _opened(self, source: str, part: Part) -> Records:
-        if source not in self._given:
+        if source not in self.given:
             if not self.layout(source).has(part):
                 raise DataError(f"{source!r} is given from Python, and it is not", fix=f'gn.search(spec, data={{"{source}": dataset}})')
             records = self.layout(source).open(part)
-        elif part in self._given[source]:
-            records = DatasetRecords(source if part == "train" else f"{source} ({part})", self._given[source][part])
+        elif part in self.given[source]:
+            layout = self.layout(source)
+            keys = layout.keys if isinstance(layout, PythonData) else "each"
+            records = DatasetRecords(source if part == "train" else f"{source} ({part})", self.given[source][part], keys)
         else:
             raise DataError(f"no samples to learn from are given for {source!r}", fix=f'data={{"{source}": {{"train": dataset}}}}')
         if not records.ids:
@@ -127,7 +144,8 @@ class Sources:
         return records
 
     def _field(self, source: str, part: Part) -> tuple[str, ...]:
-        if source in self._given or not isinstance(self.layout(source), FileLayout):
+        layout = self.layout(source)
+        if source in self.given or part not in type(layout).model_fields:
             return ("sources", source)
         return ("sources", source, part)
 

@@ -1,36 +1,45 @@
 """Tar shards in WebDataset's convention.
 
-Members ``0012.img.png`` and ``0012.seg.png`` are the sample ``0012`` with the keys img.png and seg.png; ``0012.json`` holds the sample's
-fields, such as the one that validation groups by. An index of where each member's bytes lie is built once; reading is random access by
-offset, from any process.
+Members ``0012.img.png`` and ``0012.seg.png`` are the sample ``0012`` with the keys img.png and seg.png, or img and seg for short, as the
+same data would have in folders; ``0012.json`` holds the sample's fields, such as the one that validation groups by, and labels that are no
+files. An index of where each member's bytes lie is built once; reading is random access by offset, from any process.
 """
 
 from __future__ import annotations
 
 import glob
 import json
+import re
 import tarfile
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
 
 from graphnas.data.base import FileLayout, Records
-from graphnas.data.files import decode
+from graphnas.data.files import SUFFIXES, decode
+from graphnas.data.trees import file_stamp
 from graphnas.errors import DataError, nearest, suggest
 
 FIELDS = "json"
+BRACES = re.compile(r"\{([^{}]+)\}")
+RANGE = re.compile(r"(\d+)\.\.(\d+)")
 
 
 class WebDataset(FileLayout):
-    """Local tar shards; a path may be a pattern such as ``data/train-*.tar``."""
+    """Local tar shards; a path may be a pattern such as ``data/train-*.tar`` or ``data/train-{000..012}.tar``.
+
+    A key is what follows a member's stem (``img.png``), the same without its suffix (``img``), or a field of the sample's ``.json`` member.
+    """
 
     layout: Literal["webdataset"] = "webdataset"
 
     def find(self, path: str) -> Sequence[str]:
         if Path(path).is_file():
             return [path]
+        if BRACES.search(path):
+            return list(dict.fromkeys(shard for each in expanded(path) for shard in self.find(each)))
         found = sorted(name for name in glob.glob(path, recursive=True) if Path(name).is_file())
         if found:
             return found
@@ -68,16 +77,62 @@ class TarRecords(Records):
         several = any(count > 1 for count in times.values())  # shards that all count from zero
         self.ids = tuple(f"{Path(shard).stem}/{name}" if several else name for shard, name, _ in indexed)
         self._members = tuple(members for _, _, members in indexed)
+        self._fields: tuple[int, Mapping[str, Any]] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_fields": None}
 
     def keys(self, index: int) -> Collection[str]:
-        return self._members[index]
+        return _Keys(self, index)
 
     def read(self, index: int, key: str) -> Any:
-        return decode(self._bytes(index, key), key.rpartition(".")[2], file=self.file(index, key))
+        member = self.member(index, key)
+        if member is None:
+            return self.fields(index)[key]
+        return decode(self._bytes(index, member), member.rpartition(".")[2], file=self.file(index, member))
 
     def field(self, index: int, name: str) -> Any:
         if FIELDS not in self._members[index]:
             raise DataError(f"{self._path}: sample {self.ids[index]!r} has no .json member, so no field {name!r}", fix="leave group out")
+        fields = self.fields(index)
+        if name not in fields:
+            raise DataError(f"{self.file(index, FIELDS)}: no field {name!r}", fix=suggest(name, fields))
+        return fields[name]
+
+    def file(self, index: int, key: str) -> str:
+        name = self.member(index, key)
+        member = self._members[index][name or FIELDS]
+        return f"{member.shard}: {member.name}" if name is not None else f"{member.shard}: {member.name}: {key}"
+
+    def stamp(self, index: int, key: str) -> str | None:
+        member = self._members[index][self.member(index, key) or FIELDS]
+        return f"{file_stamp(member.shard)}|{member.offset}|{key}"
+
+    def member(self, index: int, key: str) -> str | None:
+        """The member that a key stands for: its own name, or the only one of that name that can be read; ``None`` for a field."""
+        members = self._members[index]
+        if key in members:
+            return key
+        found = [name for name in members if name.rpartition(".")[0] == key and name.rpartition(".")[2].lower() in SUFFIXES]
+        return found[0] if len(found) == 1 else None
+
+    def members(self, index: int) -> Collection[str]:
+        """The members of a sample, as they are called after its name."""
+        return self._members[index]
+
+    def fields(self, index: int) -> Mapping[str, Any]:
+        """What the ``.json`` member of a sample holds, nothing if there is none; that of the last sample is kept.
+
+        Raises:
+            DataError: It is no JSON object.
+        """
+        if self._fields is None or self._fields[0] != index:
+            self._fields = index, self._read_fields(index)
+        return self._fields[1]
+
+    def _read_fields(self, index: int) -> Mapping[str, Any]:
+        if FIELDS not in self._members[index]:
+            return {}
         file = self.file(index, FIELDS)
         try:
             fields = json.loads(self._bytes(index, FIELDS))
@@ -85,13 +140,7 @@ class TarRecords(Records):
             raise DataError(f"{file}: not JSON: {error}") from None
         if not isinstance(fields, dict):
             raise DataError(f"{file}: the fields of a sample are a JSON object")
-        if name not in fields:
-            raise DataError(f"{file}: no field {name!r}", fix=suggest(name, cast("dict[str, Any]", fields)))
-        return cast("Any", fields[name])
-
-    def file(self, index: int, key: str) -> str:
-        member = self._members[index][key]
-        return f"{member.shard}: {member.name}"
+        return cast("dict[str, Any]", fields)
 
     def lacks(self, key: str) -> tuple[str, str]:
         keys = sorted({key for members in self._members for key in members if key != FIELDS})
@@ -110,6 +159,44 @@ class TarRecords(Records):
         if len(data) != member.size:
             raise DataError(f"{self.file(index, key)}: the tar file ends in the middle of it", fix="restore the tar file")
         return data
+
+
+class _Keys(Collection[str]):
+    """The members of a sample; short names and fields are in it too, and found when they are asked for."""
+
+    def __init__(self, records: TarRecords, index: int) -> None:
+        self._records = records
+        self._index = index
+
+    def __contains__(self, key: object) -> bool:
+        if not isinstance(key, str):
+            return False
+        if self._records.member(self._index, key) is not None:
+            return True
+        return "." not in key and self._records.fields(self._index).get(key) is not None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._records.members(self._index))
+
+    def __len__(self) -> int:
+        return len(self._records.members(self._index))
+
+
+def expanded(path: str) -> list[str]:
+    """``a-{0..2}.tar`` -> the three paths, ``{a,b}.tar`` -> the two; zeros in front are kept, several braces are combined."""
+    found = BRACES.search(path)
+    if found is None:
+        return [path]
+    numbers = RANGE.fullmatch(found[1])
+    if numbers is None:
+        parts = found[1].split(",")
+    else:
+        first, last = numbers[1], numbers[2]
+        if int(first) > int(last):
+            raise DataError(f"{path}: the range {found[1]} is empty", fix=f"{last}..{first}")
+        width = len(first) if first.startswith("0") or len(first) == len(last) else 0
+        parts = [f"{number:0{width}d}" for number in range(int(first), int(last) + 1)]
+    return [each for part in parts for each in expanded(path[: found.start()] + part + path[found.end() :])]
 
 
 def _index(shard: str) -> dict[str, dict[str, _Member]]:

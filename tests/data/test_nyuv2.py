@@ -72,7 +72,7 @@ def test_missing_root(tmp_path: Path) -> None:
 
 def test_a_key_that_the_layout_has_not(tmp_path: Path) -> None:
     records = Nyuv2.model_validate({"train": str(tree(tmp_path / "nyuv2"))}).open("train")
-    assert records.lacks("normals") == ("there is no key 'normals' in this layout", "did you mean 'normal_mask'?")
+    assert records.lacks("normals") == (f"there is no key 'normals' in {tmp_path}/nyuv2", "did you mean 'normal_mask'?")
 
 
 def test_no_fields_to_group_by(tmp_path: Path) -> None:
