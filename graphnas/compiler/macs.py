@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Generator, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,19 @@ def count_macs(module: nn.Module, example: Mapping[str, Tensor]) -> int:
         example: Its forward's arguments by name, batch first; the first sample is used.
     """
     counter = FlopCounterMode(display=False)
-    with torch.no_grad(), counter, sdpa_kernel(SDPBackend.MATH):  # it has no formula for the fused attention of CPUs
+    with torch.no_grad(), _constant(module), counter, sdpa_kernel(SDPBackend.MATH):  # it has no formula for the fused attention of CPUs
         module(**{name: value[:1] for name, value in example.items()})
     return counter.get_total_flops() // 2
+
+
+@contextlib.contextmanager
+def _constant(module: nn.Module) -> Generator[None]:
+    """No parameter requires a gradient: the counter's hooks fail on a parameter that is handed to a submodule (cait's class token)."""
+    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    try:
+        for parameter in trained:
+            parameter.requires_grad_(False)
+        yield
+    finally:
+        for parameter in trained:
+            parameter.requires_grad_(True)
