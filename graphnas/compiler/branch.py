@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from torch import Tensor, fx, nn
 
-from graphnas.compiler.calls import run_log, type_of_value
-from graphnas.compiler.outputs import chosen, parts_of, prediction_node
+from graphnas.compiler.calls import Call, run_log, type_of_value
+from graphnas.compiler.checked import ancestors_of, checked_recording, failing
+from graphnas.compiler.outputs import prediction_in
 from graphnas.compiler.plain import names_of, typed_graph
-from graphnas.compiler.record import record
 from graphnas.compiler.tap_types import TapType, tap_types
 from graphnas.compiler.taps import TapRequest, resolve_taps, tap_node
-from graphnas.compiler.torch_typed import seed
-from graphnas.compiler.verify import batch_of, larger, require_same, untouched, verify
+from graphnas.compiler.verify import untouched
 from graphnas.errors import RecordError, suggest
 from graphnas.graph.graph import Graph, Tap
 from graphnas.spec.network import NetworkSpec, TapSpec
@@ -36,6 +35,7 @@ class Branch:
         tap_nodes: Name of each tap -> its node in ``recorded``.
         changed: Names of the taps whose value the network itself later changes in place.
         fixed_size: Whether the module works at other image sizes and its recording gives other results there: a size was baked in.
+        fixed_precision: Whether the module works under autocast and its recording gives other results there.
         graph: The same as plain data.
         requested: Stage -> the taps as they were asked for.
         spec: The network spec that it was built from, if it was.
@@ -51,6 +51,7 @@ class Branch:
     tap_nodes: Mapping[str, fx.Node]
     changed: frozenset[str]
     fixed_size: bool
+    fixed_precision: bool
     graph: Graph
     requested: Mapping[str, TapSpec]
     spec: NetworkSpec | None = None
@@ -85,28 +86,20 @@ class Branch:
         wanted = {stage: TapSpec.model_validate(tap) for stage, tap in taps.items()}
         with untouched(module):
             module.eval()
-            log = run_log(module, arguments)
+            log = _log(module, arguments)
             requests = resolve_taps(module, wanted, log, spec)
-            ancestors = frozenset(_ancestors(request.name for request in requests))
-            seed(0)  # both times: a choice that is not torch's falls alike, and is found out by ``verify``
-            recording = record(module, arguments, ancestors=ancestors)
-        with untouched(module):
-            module.train()
-            seed(0)
-            trained = record(module, larger(arguments) if batch_of(arguments) == 1 else arguments, ancestors=ancestors)
-        require_same(module, recording.graph, trained.graph)
-        fixed_size = verify(module, recording.graph, arguments)
+        types = tap_types(module, requests, log, map(type_of_value, arguments.values()))
+        checked = checked_recording(module, arguments, taps=[(request.name, request.select) for request in requests], output=output)
+        recording = checked.recording
         tap_nodes = {request.name: tap_node(recording, request) for request in requests}
         _require_distinct(tap_nodes, requests)
         names = names_of(recording.graph, tap_nodes)
-        types = tap_types(module, requests, log, map(type_of_value, arguments.values()))
         found = tuple(_tap(request, types[request.name], names[tap_nodes[request.name]]) for request in requests)
         recorded = recording.graph
-        prediction = prediction_node(recorded, output, module)
         return Branch(
-            module, recorded, arguments, prediction, found, tap_nodes,
-            _changed(requests, recording.changed | trained.changed), fixed_size,
-            typed_graph(module, recorded, names, found, prediction, spec), wanted, spec, output, rebuild,
+            module, recorded, arguments, checked.prediction, found, tap_nodes,
+            _changed(requests, recording.changed), checked.fixed_size, checked.fixed_precision,
+            typed_graph(module, recorded, names, found, checked.prediction, spec), wanted, spec, output, rebuild,
         )  # fmt: skip
 
     @property
@@ -117,14 +110,11 @@ class Branch:
     @property
     def ancestors(self) -> frozenset[str]:
         """Paths of the modules that were looked into, ``""`` for the module itself."""
-        return frozenset(_ancestors(self.tap_nodes))
+        return ancestors_of(self.tap_nodes)
 
     def prediction_of(self, returned: Any) -> Tensor:
         """The prediction in what the module returns."""
-        if isinstance(returned, Tensor):
-            return returned
-        parts = parts_of(returned)
-        found = parts[chosen(parts, self.output)]
+        found = returned if isinstance(returned, Tensor) else prediction_in(returned, self.output)
         assert isinstance(found, Tensor)
         return found
 
@@ -156,12 +146,11 @@ def _arguments(module: nn.Module, example: Tensor | Mapping[str, Tensor]) -> dic
     return dict(example)
 
 
-def _ancestors(names: Iterable[str]) -> set[str]:
-    found = {""}
-    for name in names:
-        parts = name.split(".")
-        found.update(".".join(parts[:i]) for i in range(1, len(parts)))
-    return found
+def _log(module: nn.Module, arguments: Mapping[str, Tensor]) -> list[Call]:
+    try:
+        return run_log(module, arguments)
+    except Exception as error:
+        raise failing(module, arguments, error, training=False) from error
 
 
 def _changed(requests: Sequence[TapRequest], changed: frozenset[tuple[str, int | str | None]]) -> frozenset[str]:

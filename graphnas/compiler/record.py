@@ -22,10 +22,10 @@ from torch.overrides import TorchFunctionMode
 from graphnas.compiler import intercept
 from graphnas.compiler.calls import ValueNames, holds_tensors, tensor_parts
 from graphnas.compiler.numbers import RecordedFlag, Value, plain
+from graphnas.compiler.refusal import Refusal
 from graphnas.compiler.torch_typed import has_hooks, is_tensor_method, paths_of, version_of
 from graphnas.compiler.user_code import failed_line, running_line
 from graphnas.compiler.values import Values
-from graphnas.errors import RecordError
 
 __all__ = ["Recording", "record"]
 
@@ -55,21 +55,6 @@ class Recording:
     changed: frozenset[tuple[str, int | str | None]]
 
 
-class Refusal(RecordError):
-    """What a module's forward does and a graph can't hold.
-
-    Args:
-        message: What, and at which line.
-        path: The module whose forward it is; ``""`` for the one that is recorded.
-        otherwise: What to do about it, apart from taking another tap.
-        data_dependent: Whether the forward asks for the value of a tensor.
-    """
-
-    def __init__(self, message: str, *, path: str, otherwise: str, data_dependent: bool = False) -> None:
-        self.path, self.otherwise, self.data_dependent = path, otherwise, data_dependent
-        super().__init__(message, fix=f"tap {path!r} itself, which stays as it is then; or {otherwise}" if path else otherwise)
-
-
 def record(module: nn.Module, arguments: Mapping[str, Any], *, ancestors: frozenset[str]) -> Recording:
     """Record one run.
 
@@ -78,7 +63,7 @@ def record(module: nn.Module, arguments: Mapping[str, Any], *, ancestors: frozen
         arguments: Keyword arguments of its forward; tensors among them become placeholders of that name.
         ancestors: Paths of the modules to look into (``""`` is the module itself); the others become one node each.
     Raises:
-        RecordError: Something that a graph can't hold; names the module, the source line and why.
+        Refusal: Something that a graph can't hold; names the module, the source line and why.
     """
     return _Recorder(module, ancestors).run(arguments)
 

@@ -12,7 +12,7 @@ from types import CodeType
 import torch
 from torch import nn
 
-_NOT_THE_USERS = (os.path.dirname(__file__), *torch.__path__)
+_NOT_THE_USERS = tuple(os.path.join(path, "") for path in (os.path.dirname(__file__), *torch.__path__))
 
 
 @dataclass(frozen=True)

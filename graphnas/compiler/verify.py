@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 
+from graphnas.compiler import intercept
 from graphnas.compiler.narrowing import fields_of, is_list, is_mapping, is_sequence, is_slice, is_tuple
-from graphnas.compiler.torch_typed import own_buffers, random_state_kept, seed
-from graphnas.errors import RecordError
+from graphnas.compiler.record import Recording
+from graphnas.compiler.refusal import Difference
+from graphnas.compiler.torch_typed import own_buffers, paths_of, random_state_kept, seed
 
 
 def batch_of(arguments: Mapping[str, Tensor]) -> int:
@@ -24,7 +26,7 @@ def larger(arguments: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _resized(arguments: Mapping[str, Tensor]) -> list[dict[str, Tensor]]:
-    """One sample of the same images at larger sizes, once wider and once taller; none where no input is an image."""
+    """One sample of the same images at larger sizes, wider, taller, and odd; none where no input is an image."""
     if not any(value.dim() == 4 for value in arguments.values()):
         return []
     return [
@@ -32,7 +34,7 @@ def _resized(arguments: Mapping[str, Tensor]) -> list[dict[str, Tensor]]:
             name: torch.nn.functional.pad(value[:1], (0, right, 0, down)) if value.dim() == 4 else value[:1]
             for name, value in arguments.items()
         }
-        for right, down in ((64, 32), (32, 64))
+        for right, down in ((64, 32), (32, 64), (13, 7))
     ]
 
 
@@ -81,29 +83,15 @@ def shape_of(graph: fx.Graph) -> list[Any]:
     ]
 
 
-def require_same(module: nn.Module, evaluated: fx.Graph, trained: fx.Graph) -> None:
-    first, second = shape_of(evaluated), shape_of(trained)
-    for one, other in zip(first, second, strict=False):
-        if one != other:
-            raise RecordError(
-                f"{type(module).__name__} takes another way in train mode than in eval mode: {_words(one)} against {_words(other)}",
-                fix="move the difference into a submodule that has no taps inside",
-            )
-    if len(first) != len(second):
-        longer = max(first, second, key=len)
-        more = _words(longer[min(len(first), len(second))])
-        raise RecordError(
-            f"{type(module).__name__} takes another way in train mode than in eval mode: only one has {more}",
-            fix="move the difference into a submodule that has no taps inside",
-        )
+def verify(module: nn.Module, graph: fx.Graph, arguments: Mapping[str, Tensor]) -> tuple[bool, bool]:
+    """Compare a recording with the module: eval with one more sample, train with one seed.
 
+    Returns:
+        Whether other image sizes, and whether autocast, make the recording give other results than the module.
 
-def _words(entry: Any) -> str:
-    return f"{entry[0]} {getattr(entry[1], '__name__', entry[1])}".strip()
-
-
-def verify(module: nn.Module, graph: fx.Graph, arguments: Mapping[str, Tensor]) -> bool:
-    """Compare the recording with the module: eval with one more sample, train with one seed. Returns whether other sizes go wrong."""
+    Raises:
+        Difference: They differ as they are.
+    """
     replayed = fx.GraphModule(module, graph)
     with untouched(module):
         for training in (False, True):
@@ -112,7 +100,13 @@ def verify(module: nn.Module, graph: fx.Graph, arguments: Mapping[str, Tensor]) 
             _compare(module, replayed, arguments, "train" if training else "eval")
         module.eval()
         replayed.eval()
-        return any(_differs(module, replayed, other) for other in _resized(arguments))
+        with _autocast(arguments):
+            fixed_precision = _differs(module, replayed, arguments)
+        return any(_differs(module, replayed, other) for other in _resized(arguments)), fixed_precision
+
+
+def _autocast(arguments: Mapping[str, Tensor]) -> torch.autocast:
+    return torch.autocast(next(iter(arguments.values())).device.type, dtype=torch.bfloat16)
 
 
 def _compare(module: nn.Module, replayed: nn.Module, arguments: Mapping[str, Tensor], mode: str) -> None:
@@ -129,16 +123,76 @@ def _compare(module: nn.Module, replayed: nn.Module, arguments: Mapping[str, Ten
         after = _copied_buffers(module)
     for name, value in after.items():
         if not _equal(value, state.get(name)):
-            raise RecordError(
+            raise Difference(
                 f"{type(module).__name__} assigns a new tensor to its buffer {name!r}, which a graph can't hold",
-                fix=f"change it in place (self.{name.rpartition('.')[2]}.copy_(...)), or choose taps outside of the module that has it",
+                path=name.rpartition(".")[0],
+                otherwise=f"change it in place: self.{name.rpartition('.')[2]}.copy_(...)",
             )
     if not _equal(expected, found):
-        raise RecordError(
+        raise Difference(
             f"the recording of {type(module).__name__} differs from the module in {mode} mode"
             f" with {batch_of(given)} samples: its forward depends on something that a graph can't hold",
-            fix="choose taps nearer to the top of the module",
+            path="",
+            otherwise="move what it depends on into a submodule that has no taps inside",
         )
+
+
+def first_difference(module: nn.Module, recordings: Mapping[bool, Recording], arguments: Mapping[str, Tensor]) -> str:
+    """Path of the innermost module, the first to return, whose value differs in a recording from what it is in the module.
+
+    Args:
+        module: The module.
+        recordings: In eval mode and in train mode.
+        arguments: Inputs of both.
+    """
+    for training, recording in recordings.items():
+        module.train(training)
+        for given in (larger(arguments), arguments):
+            with untouched(module):
+                expected = _values_of(module, given, recording.values)
+            with untouched(module):
+                found = _replayed_values(module, given, recording)
+            for path, value in expected.items():
+                if path not in found or not _equal(value, found[path]):
+                    return path
+    return ""
+
+
+def _values_of(module: nn.Module, arguments: Mapping[str, Tensor], wanted: Collection[str]) -> dict[str, Tensor]:
+    """The values of these submodules in one run, as they were made, in order."""
+    paths = {id(submodule): path for path, submodule in paths_of(module) if path in wanted}
+    found: dict[str, Tensor] = {}
+
+    def call(original: Callable[..., Any], called: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        value = original(called, *args, **kwargs)
+        if id(called) in paths and isinstance(value, Tensor):
+            found[paths[id(called)]] = value.clone()
+        return value
+
+    with intercept.module_calls(call, module):
+        _run(module, arguments, number=1)
+    return found
+
+
+def _replayed_values(module: nn.Module, arguments: Mapping[str, Tensor], recording: Recording) -> dict[str, Tensor]:
+    """The same as a recording has them."""
+    names: dict[fx.Node, list[str]] = {}
+    for name, node in recording.values.items():
+        names.setdefault(node, []).append(name)
+    found: dict[str, Tensor] = {}
+
+    class Watched(fx.Interpreter):
+        def run_node(self, n: fx.Node) -> Any:
+            value = super().run_node(n)
+            if isinstance(value, Tensor):
+                found.update(dict.fromkeys(names.get(n, ()), value.clone()))
+            return value
+
+    replayed = fx.GraphModule(module, recording.graph).train(module.training)
+    seed(1)
+    with torch.no_grad(), contextlib.suppress(*_FAILURES):
+        Watched(replayed).run(*(arguments[str(node.target)] for node in recording.graph.find_nodes(op="placeholder")))
+    return found
 
 
 def _differs(module: nn.Module, replayed: nn.Module, arguments: Mapping[str, Tensor]) -> bool:
@@ -148,14 +202,29 @@ def _differs(module: nn.Module, replayed: nn.Module, arguments: Mapping[str, Ten
         return expected is not None and not _equal(expected, _run(replayed, arguments))
 
 
+def failure(module: nn.Module, arguments: Mapping[str, Tensor], *, training: bool) -> Exception | None:
+    """What the module raises by itself, if it does."""
+    with untouched(module), torch.no_grad():
+        module.train(training)
+        seed(0)
+        try:
+            module(**arguments)
+        except Exception as error:  # noqa: BLE001 - whatever a module of the user's raises
+            return error
+    return None
+
+
 def _run(module: nn.Module, arguments: Mapping[str, Tensor], number: int = 0) -> Any:
     """The result of one run with this seed; ``None`` where it fails."""
     seed(number)
     try:
         with torch.no_grad():
             return module(**arguments)
-    except (RuntimeError, ValueError, AssertionError, IndexError, TypeError):
+    except _FAILURES:
         return None
+
+
+_FAILURES = (RuntimeError, ValueError, AssertionError, IndexError, TypeError, NotImplementedError, KeyError, AttributeError)
 
 
 def _copied_buffers(module: nn.Module) -> dict[str, Tensor]:
@@ -165,7 +234,7 @@ def _copied_buffers(module: nn.Module) -> dict[str, Tensor]:
 def _equal(first: Any, second: Any) -> bool:
     one, other = leaves(first), leaves(second)
     return len(one) == len(other) and all(
-        torch.equal(a, b) or (a.shape == b.shape and torch.allclose(a, b, rtol=0, atol=0, equal_nan=True))
+        a.dtype == b.dtype and (torch.equal(a, b) or (a.shape == b.shape and torch.allclose(a, b, rtol=0, atol=0, equal_nan=True)))
         for a, b in zip(one, other, strict=True)
     )
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from torch import fx
 
-from graphnas.compiler.meta import changed_inputs, origin_of
+from graphnas.compiler.meta import changed_inputs, origin_of, shared_inputs
 from graphnas.compiler.narrowing import is_mapping
 
 
@@ -41,13 +41,11 @@ def outputs_of(graph: fx.Graph) -> dict[str, fx.Node]:
 
 def needed_nodes(graph: fx.Graph, wanted: Iterable[fx.Node]) -> set[fx.Node]:
     """These nodes, all that they are computed from, and all that changes one of those in place."""
-    owner: dict[fx.Node, fx.Node] = {}  # the value whose memory another may be a view of: what functions read first
+    memory = _memories(graph)
     changing: dict[fx.Node, list[fx.Node]] = {}
     for node in graph.nodes:
-        viewing = node.op in ("call_function", "call_method") and node.all_input_nodes
-        owner[node] = owner[node.all_input_nodes[0]] if viewing else node
         for changed in changed_inputs(node):
-            changing.setdefault(owner[changed], []).append(node)
+            changing.setdefault(memory(changed), []).append(node)
     needed: set[fx.Node] = set()
     waiting = list(wanted)
     while waiting:
@@ -55,8 +53,34 @@ def needed_nodes(graph: fx.Graph, wanted: Iterable[fx.Node]) -> set[fx.Node]:
         if node not in needed:
             needed.add(node)
             waiting += node.all_input_nodes
-            waiting += changing.get(owner[node], ())
+            waiting += changing.get(memory(node), ())
     return needed
+
+
+def _memories(graph: fx.Graph) -> Callable[[fx.Node], fx.Node]:
+    """Which nodes may stand in the same memory: node -> one node that stands for all of them.
+
+    What functions read first may be what they return a view of; what else shares memory was seen when it was recorded.
+    """
+    parent: dict[fx.Node, fx.Node] = {}
+
+    def root(node: fx.Node) -> fx.Node:
+        while (above := parent.get(node, node)) is not node:
+            parent[node] = parent.get(above, above)
+            node = above
+        return node
+
+    for node in graph.nodes:
+        shared = shared_inputs(node)
+        if node.op in ("call_function", "call_method"):
+            shared += [read for read in node.all_input_nodes if not _is_flag(read)][:1]
+        for other in shared:
+            parent[root(node)] = root(other)
+    return root
+
+
+def _is_flag(node: fx.Node) -> bool:
+    return node.op == "get_attr" and str(node.target).rpartition(".")[2] == "training"
 
 
 def _add_unread(graph: fx.Graph, needed: set[fx.Node]) -> None:

@@ -243,12 +243,6 @@ def twice(x: Tensor) -> Tensor:
     return x * 2
 
 
-class TwoWays(Dropped):
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.body(x)
-        return y.abs() if self.training else y
-
-
 @pytest.mark.parametrize(
     ("kind", "expected"),
     [
@@ -295,11 +289,6 @@ def test_what_a_graph_cannot_hold_is_refused_at_its_line(kind: type[nn.Module], 
     first, fix = str(caught.value).splitlines()
     assert first == expected.replace("FILE:LINE", f"{__file__}:{line}")
     assert fix.startswith("  fix: ")
-
-
-def test_two_ways_are_refused() -> None:
-    with pytest.raises(RecordError, match=r"^TwoWays takes another way in train mode than in eval mode: output against call_method abs"):
-        recorded(TwoWays(), {"s": "body"}, image(2, 3, 8, 8))
 
 
 class Several(nn.Module):
@@ -383,10 +372,7 @@ def test_hooks_above_the_taps_are_refused() -> None:
     module.register_forward_hook(lambda *_: None)
     with pytest.raises(RecordError) as caught:
         recorded(module, {"b": "blocks.*"}, image(2, 3, 8, 8))
-    assert str(caught.value) == (
-        "the module (Several) has hooks, and its forward would be taken apart\n"
-        "  fix: remove the hooks"
-    )
+    assert str(caught.value) == ("the module (Several) has hooks, and its forward would be taken apart\n  fix: remove the hooks")
 
 
 def test_an_input_of_another_name() -> None:
@@ -493,8 +479,7 @@ def test_a_buffer_that_is_reassigned_is_refused() -> None:
     with pytest.raises(RecordError) as caught:
         recorded(Reassigning(), {"s": "body"}, image(2, 3, 8, 8))
     assert str(caught.value) == (
-        "Reassigning assigns a new tensor to its buffer 'mean', which a graph can't hold\n"
-        "  fix: change it in place (self.mean.copy_(...)), or choose taps outside of the module that has it"
+        "Reassigning assigns a new tensor to its buffer 'mean', which a graph can't hold\n  fix: change it in place: self.mean.copy_(...)"
     )
 
 
@@ -526,7 +511,7 @@ def test_random_numbers_of_python() -> None:
         recorded(Tossing(), {"s": "body"}, x)
     assert str(caught.value) == (
         "the recording of Tossing differs from the module in train mode with 3 samples: its forward depends on something that a graph "
-        "can't hold\n  fix: choose taps nearer to the top of the module"
+        "can't hold\n  fix: move what it depends on into a submodule that has no taps inside"
     )
     random.seed(5)
     np.random.seed(5)
