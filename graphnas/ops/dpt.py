@@ -20,8 +20,7 @@ from torch import Tensor, nn
 from graphnas.graph.types import Image, Tokens, ValueType
 from graphnas.ops.base import Operation
 from graphnas.ops.grid import image_of, resize
-from graphnas.ops.rules import all_of
-from graphnas.ops.shape import with_grid
+from graphnas.ops.levels import grid_of, level_size, powers, token_values
 from graphnas.schema import PositiveInt
 
 
@@ -41,38 +40,34 @@ class DptHead(Operation):
     """How many times as high and wide as the patch grid the prediction is: the encoder's patch size makes it the image's size."""
 
     def infer(self, inputs: Sequence[ValueType]) -> Image:
-        rows, columns = _grid(self._taps(inputs)[0])
+        rows, columns = grid_of(token_values(self, inputs)[0])
         return Image(self.out_channels, rows * self.patch_size, columns * self.patch_size)
 
     def macs(self, inputs: Sequence[ValueType]) -> int:
-        taps, w = self._taps(inputs), self.channels
+        taps, w = token_values(self, inputs), self.channels
         half, last = _head_widths(w)
         total = 0
-        sizes = [_level_size(_grid(tap), k) for tap, k in zip(taps, _powers(len(taps)), strict=True)]
-        for tap, k, (rows, columns) in zip(taps, _powers(len(taps)), sizes, strict=True):
-            pixels, patches = rows * columns, _grid(tap)[0] * _grid(tap)[1]
+        sizes = [level_size(grid_of(tap), k) for tap, k in zip(taps, powers(len(taps)), strict=True)]
+        for tap, k, (rows, columns) in zip(taps, powers(len(taps)), sizes, strict=True):
+            pixels, patches = rows * columns, grid_of(tap)[0] * grid_of(tap)[1]
             resampled = pixels * w * w * (0 if k == 0 else 1 if k > 0 else 9)
-            units = 1 if k == _powers(len(taps))[-1] else 2
+            units = 1 if k == powers(len(taps))[-1] else 2
             total += patches * tap.width * w + resampled + pixels * w * w * (18 * units + 1)
         image = self.infer(inputs)
         finest = sizes[0][0] * sizes[0][1]
         return total + finest * 9 * w * half + image.height * image.width * (9 * half * last + last * self.out_channels)
 
     def parameter_count(self, inputs: Sequence[ValueType]) -> int:
-        taps, w = self._taps(inputs), self.channels
+        taps, w = token_values(self, inputs), self.channels
         half, last = _head_widths(w)
-        resampling = sum(0 if k == 0 else w * (w * (4**k if k > 0 else 9) + 1) for k in _powers(len(taps)))
+        resampling = sum(0 if k == 0 else w * (w * (4**k if k > 0 else 9) + 1) for k in powers(len(taps)))
         units = (2 * len(taps) - 1) * 2 * w * (9 * w + 1)
         out = len(taps) * w * (w + 1)
         head = half * (9 * w + 1) + last * (9 * half + 1) + self.out_channels * (last + 1)
         return sum(w * (tap.width + 1) for tap in taps) + resampling + units + out + head
 
     def build(self, inputs: Sequence[ValueType]) -> nn.Module:
-        return DensePrediction(self._taps(inputs), self.channels, self.out_channels, self.patch_size)
-
-    def _taps(self, inputs: Sequence[ValueType]) -> list[Tokens]:
-        given = inputs[:-1] if len(inputs) > 1 and isinstance(inputs[-1], Image) else inputs
-        return [with_grid(self, value, "read patch tokens of images") for value in all_of(self, given, Tokens)]
+        return DensePrediction(token_values(self, inputs), self.channels, self.out_channels, self.patch_size)
 
 
 class DensePrediction(nn.Module):
@@ -82,9 +77,8 @@ class DensePrediction(nn.Module):
         super().__init__()
         self.taps, self.patch_size = tuple(taps), patch_size
         half, last = _head_widths(width)
-        powers = _powers(len(taps))
         self.project = nn.ModuleList(nn.Conv2d(tap.width, width, 1) for tap in taps)
-        self.resample = nn.ModuleList(_resampling(width, k) for k in powers)
+        self.resample = nn.ModuleList(_resampling(width, k) for k in powers(len(taps)))
         self.fuse = nn.ModuleList(Fusion(width, coarsest=i == len(taps) - 1) for i in range(len(taps)))
         self.conv1 = nn.Conv2d(width, half, 3, padding=1)
         self.conv2 = nn.Conv2d(half, last, 3, padding=1)
@@ -129,16 +123,6 @@ class ResidualUnit(nn.Module):
         return x + self.conv2(F.relu(self.conv1(F.relu(x))))
 
 
-def _powers(count: int) -> list[int]:
-    """log2 of every level's resolution over the patch grid's, fine to coarse: 2, 1, 0, -1 for four."""
-    return [max(count - 2, 0) - i for i in range(count)]
-
-
-def _level_size(grid: tuple[int, int], power: int) -> tuple[int, int]:
-    rows, columns = (size * 2**power if power >= 0 else (size + 1) // 2 for size in grid)
-    return int(rows), int(columns)
-
-
 def _resampling(width: int, power: int) -> nn.Module:
     if power == 0:
         return nn.Identity()
@@ -148,8 +132,3 @@ def _resampling(width: int, power: int) -> nn.Module:
 def _head_widths(width: int) -> tuple[int, int]:
     half = max(width // 2, 1)
     return half, min(half, 32)
-
-
-def _grid(value: Tokens) -> tuple[int, int]:
-    assert value.grid is not None
-    return value.grid

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from graphnas.graph.types import Image, Tokens, ValueType, Vector
 from graphnas.ops.base import Operation, TypeRuleError
 from graphnas.ops.rules import Pair, PairFrom0, one, one_of, pair, window
+from graphnas.schema import Flag
 
 
 class _Pool2d(Operation, ABC):
@@ -52,12 +53,14 @@ class MaxPool2d(_Pool2d):
 
 
 class AvgPool2d(_Pool2d):
-    """image[C, H, W] -> image[C, H', W']: the mean of every window, zeros of the padding included."""
+    """image[C, H, W] -> image[C, H', W']: the mean of every window."""
 
     op: Literal["avg_pool2d"] = "avg_pool2d"
+    count_padding: Flag = True
+    """Whether the zeros of the padding take part in the mean."""
 
     def build(self, inputs: Sequence[ValueType]) -> nn.Module:
-        return nn.AvgPool2d(pair(self.kernel_size), self._stride, pair(self.padding))
+        return nn.AvgPool2d(pair(self.kernel_size), self._stride, pair(self.padding), count_include_pad=self.count_padding)
 
 
 class GlobalAvgPool(Operation):
