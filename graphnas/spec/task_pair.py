@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal, cast
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
@@ -77,10 +77,26 @@ class TaskPairSpec(Document):
         return cast(Any, value)
 
     @model_validator(mode="after")
-    def _primary_is_a_task(self) -> TaskPairSpec:
-        if self.primary not in self.tasks:
-            refuse([error_at(("primary",), f"{self.primary!r} is no task", suggest(self.primary, self.tasks), self.primary)])
+    def _consistent(self) -> TaskPairSpec:
+        refuse([*self._wrong_primary(), *_wrong_transforms(self.transforms, self.tasks)])
         return self
+
+    def _wrong_primary(self) -> Iterator[InitErrorDetails]:
+        if self.primary not in self.tasks:
+            yield error_at(("primary",), f"{self.primary!r} is no task", suggest(self.primary, self.tasks), self.primary)
+
+
+def _wrong_transforms(transforms: Sequence[Any], tasks: Mapping[str, Any]) -> Iterator[InitErrorDetails]:
+    """Transforms that would make labels wrong, and a last size that is none."""
+    for number, step in enumerate(transforms):
+        for name, task in tasks.items():
+            refusal = None if step.change is None else task.why_not(step.change)
+            if refusal is not None:
+                yield error_at(("transforms", number), f"{step.name} can't be done to {name!r}: {refusal.reason}", refusal.fix)
+    sizes = [(number, step) for number, step in enumerate(transforms) if step.sizes != "kept"]
+    if sizes and sizes[-1][1].sizes == "varied":
+        number, step = sizes[-1]
+        yield error_at(("transforms", number), f"{step.name} leaves samples of several sizes", "random_crop: [HEIGHT, WIDTH] after it")
 
 
 def _bad_names(tasks: Mapping[str, Any]) -> Iterator[InitErrorDetails]:

@@ -4,16 +4,24 @@ A new one is one class in one file and its line in the registry. Shapes, with N 
 
 | target kind | target of one sample | of a batch | unlabeled where |
 |---|---|---|---|
-| normal | (3, H, W) float32, unit vectors | (N, 3, H, W) | zero |
-| ids | (H, W) integers | (N, H, W) int64 | the task's ``ignore_index`` |
+| ids | (H, W) integers | (N, H, W) int64 | the task's ``unlabeled`` |
+| boundary | (H, W) uint8, 0 and 1 | (N, H, W) | the task's ``unlabeled`` |
+| normal | (3, H, W) float32, unit vectors: right, up, to the viewer | (N, 3, H, W) | zero |
 | depth | (1, H, W) float32, metres | (N, 1, H, W) | zero |
+| inverse_depth | (1, H, W) float32, 1 / metres | (N, 1, H, W) | zero |
+| pixel_disparity | (1, H, W) float32, widths of a pixel | (N, 1, H, W) | zero |
+| map | (C, H, W) float32 | (N, C, H, W) | NaN |
+| vector_map | (C, H, W) float32, right and down first | (N, C, H, W) | NaN |
+| pixel_vector_map | the same, in widths and heights of a pixel | (N, C, H, W) | NaN |
+| sample | any shape without pixels | (N, ...) | as the task says |
+| direction | (C,) float32, right and down first | (N, C) | NaN |
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import torch.nn.functional as F
@@ -22,12 +30,26 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from graphnas.errors import DataError
+from graphnas.graph.types import Image, Tokens, ValueType, Vector
 from graphnas.schema import NonNegativeInt, PositiveInt, Share, Spec, Text, problem
 
 Raw = NDArray[Any]
-"""A label as it is stored: (H, W) or (H, W, channels), any number type."""
-TargetKind = Literal["normal", "ids", "depth"]
+"""A label as it is stored: (H, W) or (H, W, channels), any number type; or without pixels: one number or text (no axes), or a list."""
+TargetKind = Literal[
+    "ids", "boundary", "normal", "depth", "inverse_depth", "pixel_disparity", "map", "vector_map", "pixel_vector_map", "sample", "direction"
+]
+PER_SAMPLE: frozenset[TargetKind] = frozenset({"sample", "direction"})
+"""The kinds without pixels."""
+Change = Literal["resize", "scale", "crop", "flip", "rotation"]
+"""What a transform does to where pixels are."""
 Direction = Literal["min", "max"]
+
+
+class Refusal(NamedTuple):
+    """Why a label can't be changed, and what to write instead."""
+
+    reason: str
+    fix: str
 
 
 class Labeled(Spec):
@@ -58,7 +80,17 @@ class Metrics(ABC):
 
     @abstractmethod
     def compute(self) -> dict[str, float]:
-        """Name -> value, for every name in the task type's ``metric_directions``; NaN where nothing was labeled."""
+        """Name -> value, for every name in the task type's ``metric_directions``, and others; NaN where nothing was labeled.
+
+        Names with a slash (``iou/wall``) are details: they are written to files, but left out of a run's lines.
+        """
+
+    def found(self) -> Mapping[str, float]:
+        """What was chosen on the samples seen, such as a threshold, to be used on others; nothing for most."""
+        return {}
+
+    def use(self, found: Mapping[str, float]) -> None:  # noqa: B027  # most choose nothing
+        """Measure with what was found on other samples, instead of choosing on these."""
 
 
 class TaskType(Spec, ABC):
@@ -75,6 +107,18 @@ class TaskType(Spec, ABC):
     """Tells transforms what a flip or a resize has to do."""
     metric_directions: ClassVar[Mapping[str, Direction]]
     """Metric -> whether less or more of it is better; the first is what a primary task is judged by unless the spec says otherwise."""
+    chooses: ClassVar[bool] = False
+    """Whether its metrics choose something on validation (``Metrics.found``) that the test is measured with."""
+
+    @property
+    def unlabeled(self) -> int:
+        """What stands in a target of whole numbers where there is no label."""
+        return 255
+
+    @property
+    def per_sample(self) -> bool:
+        """Whether a sample has one label, and not one a pixel."""
+        return self.target_kind in PER_SAMPLE
 
     @property
     @abstractmethod
@@ -104,6 +148,23 @@ class TaskType(Spec, ABC):
     @abstractmethod
     def new_metrics(self) -> Metrics:
         """Metrics that have seen nothing yet."""
+
+    def why_not(self, change: Change) -> Refusal | None:
+        """Why the labels would be wrong after such a change of the images; ``None``: transforms know what to do to them."""
+        return None
+
+    def misfit(self, prediction: ValueType | None) -> str | None:
+        """What is wrong with the type of a network's prediction; ``None`` if nothing is, or if the type says too little."""
+        right = f"vector[{self.out_channels}]" if self.per_sample else f"image[{self.out_channels}, H, W]"
+        match prediction:
+            case Image(channels=channels) if self.per_sample or channels != self.out_channels:
+                return f"it predicts {prediction}, and the task is of {right}"
+            case Vector(width=width) if not self.per_sample or width != self.out_channels:
+                return f"it predicts {prediction}, and the task is of {right}"
+            case Tokens():
+                return f"it predicts {prediction}, and the task is of {right}"
+            case _:
+                return None
 
 
 def resized(prediction: Tensor, target: Tensor) -> Tensor:
@@ -147,10 +208,25 @@ def three_channels(raw: Raw, *, what: str, file: str) -> Raw:
     return raw[:, :, :3]
 
 
+def whole_numbers(raw: Raw, *, what: str, file: str) -> NDArray[np.int64]:
+    """The same as int64.
+
+    Raises:
+        DataError: One is no whole number.
+    """
+    with np.errstate(invalid="ignore"):  # NaN and infinities are found below
+        whole = raw.astype(np.int64)
+    if np.issubdtype(raw.dtype, np.floating) and not np.array_equal(whole, raw):
+        raise DataError(f"{file}: {what} are whole numbers, got {raw[whole != raw].flat[0]}", fix="another key")
+    return whole
+
+
 def float32(raw: Raw) -> NDArray[np.float32]:
     """A copy as 32-bit numbers."""
     return raw.astype(np.float32)
 
 
 def _sizes(raw: Raw) -> str:
+    if raw.dtype.kind == "U":
+        return "text"
     return "x".join(str(size) for size in raw.shape) or "one number"

@@ -1,7 +1,10 @@
 """Surface normals: unit vectors, one a pixel.
 
-With x the prediction, p = x / |x| and t the label, the losses are 1 - p.t (``cosine``), and the mean over the three components of |p - t|
-(``l1``) or (p - t)^2 (``l2``). The frame is the label's own, with its first axis along the image's rows: a horizontal flip negates x.
+With x the prediction, p = x / |x| and t the label, the losses are 1 - p.t (``cosine``), the angle between them in radians (``angular``),
+and the mean over the three components of |p - t| (``l1``) or (p - t)^2 (``l2``).
+
+Labels come in any frame that ``frame`` states and are turned into one: right, up, to the viewer. In it networks predict, and transforms
+know what a flip or a rotation of the image does to a vector.
 """
 
 from __future__ import annotations
@@ -12,17 +15,19 @@ from typing import Annotated, Any, Literal, cast
 import numpy as np
 import torch
 import torch.nn.functional as F
-from pydantic import BeforeValidator, Field
+from numpy.typing import NDArray
+from pydantic import BeforeValidator, Field, model_validator
 from torch import Tensor
 
 from graphnas.errors import DataError
-from graphnas.schema import Number, PositiveNumber, Spec
+from graphnas.schema import Number, PositiveNumber, Spec, error_at, refuse
 from graphnas.tasks.base import Metrics, Raw, TaskType, float32, masked_mean, resized, three_channels
 
 Color = tuple[Number, Number, Number]
 
 WITHIN = (11.25, 22.5, 30.0)  # degrees; the thresholds of Eigen and Fergus (arXiv:1411.4734)
 SHORTEST = 0.1  # below this length a label is no direction but noise about zero: one step of 8 bits is 0.014
+SMALLEST_LENGTH = 1e-6  # keeps the gradient of a length finite where there is none
 SMALLEST_PREDICTION = 1e-3  # shorter predictions are not stretched to unit length, so that gradients stay below 1 / this
 BINS_PER_DEGREE = 1000  # resolution of the median
 
@@ -32,6 +37,46 @@ def _colors(value: Any) -> Any:
     if isinstance(value, (list, tuple)) and value and not isinstance(value[0], (list, tuple)):
         return (cast("object", value),)
     return cast("object", value)
+
+
+Axis = Literal["right", "left", "up", "down", "viewer", "scene"]
+_AXES: dict[Axis, tuple[int, int]] = {  # number of the axis and sign in (right, up, viewer)
+    "right": (0, 1),
+    "left": (0, -1),
+    "up": (1, 1),
+    "down": (1, -1),
+    "viewer": (2, 1),
+    "scene": (2, -1),
+}
+
+
+class Frame(Spec):
+    """Where the three components of a label point, seen in the image."""
+
+    x: Axis = "right"
+    """Of the first: right, left, up, down, viewer (out of the image), or scene (into it)."""
+    y: Axis = "up"
+    """Of the second."""
+    z: Axis = "viewer"
+    """Of the third."""
+
+    @model_validator(mode="after")
+    def _three_axes(self) -> Frame:
+        axes = (self.x, self.y, self.z)
+        if len({_AXES[axis][0] for axis in axes}) < len(axes):
+            said = f"x: {self.x}, y: {self.y}, z: {self.z}"
+            refuse(
+                [error_at((), f"two of three components lie on one axis: {said}", "{x: right, y: down, z: scene}, or another three axes")]
+            )
+        return self
+
+    def common(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The same vectors, (H, W, 3), as right, up, to the viewer."""
+        turned = np.empty_like(vectors)
+        for index, axis in enumerate((self.x, self.y, self.z)):
+            number, sign = _AXES[axis]
+            turned[:, :, number] = sign * vectors[:, :, index]
+        return turned
 
 
 class NormalEncoding(Spec):
@@ -51,8 +96,10 @@ class SurfaceNormal(TaskType):
     type: Literal["surface_normal"] = "surface_normal"
     encoding: NormalEncoding | None = Field(default=None, examples=[{"offset": 128, "scale": 127, "invalid": [128, 128, 128]}])
     """How labels are stored; left out, they are vectors in floating-point numbers."""
-    loss: Literal["cosine", "l1", "l2"] = "cosine"
-    """cosine: 1 - cos of the angle; l1, l2: of the difference of unit vectors."""
+    frame: Frame = Field(default=Frame(), examples=[{"x": "right", "y": "down", "z": "scene"}])
+    """Where the components of a label point. The network predicts right, up, to the viewer, whatever stands here."""
+    loss: Literal["cosine", "angular", "l1", "l2"] = "cosine"
+    """cosine: 1 - cos of the angle; angular: the angle in radians; l1, l2: of the difference of unit vectors."""
 
     target_kind = "normal"
     metric_directions = {
@@ -67,7 +114,7 @@ class SurfaceNormal(TaskType):
         return 3
 
     def decode(self, raw: Raw, *, file: str) -> Tensor:
-        """Unit vectors, (3, H, W); zero where there is no label."""
+        """Unit vectors (right, up, to the viewer), (3, H, W); zero where there is no label."""
         raw = three_channels(raw, what="surface normals", file=file)
         encoding = self.encoding
         if encoding is None:
@@ -83,17 +130,20 @@ class SurfaceNormal(TaskType):
         for color in encoding.invalid:
             labeled &= (raw != np.asarray(color)).any(axis=2)
         unit = np.where(labeled[:, :, None], vectors / np.where(labeled, length, 1)[:, :, None], np.float32(0))
-        return torch.as_tensor(np.ascontiguousarray(unit.transpose(2, 0, 1)))
+        return torch.as_tensor(np.ascontiguousarray(self.frame.common(unit).transpose(2, 0, 1)))
 
     def loss_value(self, prediction: Tensor, target: Tensor) -> Tensor:
         labeled = target.ne(0).any(dim=1)
-        unit = F.normalize(resized(prediction, target), dim=1, eps=SMALLEST_PREDICTION)
-        if self.loss == "cosine":
-            values = 1 - (unit * target).sum(dim=1)
-        elif self.loss == "l1":
-            values = (unit - target).abs().mean(dim=1)
-        else:
-            values = (unit - target).square().mean(dim=1)
+        unit = F.normalize(resized(prediction, target).where(labeled[:, None], 0), dim=1, eps=SMALLEST_PREDICTION)
+        match self.loss:
+            case "cosine":
+                values = 1 - (unit * target).sum(dim=1)
+            case "angular":
+                values = 2 * torch.atan2(_length(unit - target), _length(unit + target))  # W. Kahan's: exact near zero, finite gradients
+            case "l1":
+                values = (unit - target).abs().mean(dim=1)
+            case "l2":
+                values = (unit - target).square().mean(dim=1)
         return masked_mean(values, labeled)
 
     def new_metrics(self) -> Metrics:
@@ -136,3 +186,7 @@ def angle_degrees(a: Tensor, b: Tensor) -> Tensor:
     """Angles between vectors along dimension 1, in degrees: atan2(|a x b|, a.b), exact also near zero; 90 for a vector of no length."""
     sine, cosine = torch.cross(a, b, dim=1).square().sum(dim=1).sqrt(), (a * b).sum(dim=1)
     return torch.rad2deg(torch.atan2(sine, cosine)).where(a.ne(0).any(dim=1) & b.ne(0).any(dim=1), 90.0)
+
+
+def _length(vectors: Tensor) -> Tensor:
+    return (vectors.square().sum(dim=1) + SMALLEST_LENGTH**2).sqrt()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from random import Random
 from typing import Annotated, Any
 
@@ -12,12 +13,14 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from torch import Tensor
 from torch.testing import assert_close
+from torchvision import tv_tensors
 from torchvision.transforms.v2 import functional as F
 
-from graphnas.data.tensors import as_float, horizontal_flip, image_value, plain, resize, target_value
+from graphnas.data.tensors import PerSample, as_float, horizontal_flip, image_value, plain, resize, target_value
 from graphnas.data.transforms import Transform, TransformError
 from graphnas.registry import transforms
 from graphnas.schema import Keyed, Spec
+from graphnas.tasks.base import TargetKind
 
 
 class Holder(Spec):
@@ -30,7 +33,26 @@ def build(written: Any) -> Transform:
     return step
 
 
-WRITTEN = [{"resize": [4, 6]}, {"random_crop": [4, 6]}, "horizontal_flip", {"color_jitter": 0.3}, {"color_jitter": {"hue": 0.1}}]
+WRITTEN = [
+    {"resize": [4, 6]},
+    {"random_scale": [0.5, 2.0]},
+    {"random_scale": {"among": [0.7, 1.3]}},
+    {"random_crop": [4, 6]},
+    {"random_crop": {"size": [9, 9], "pad": True}},
+    "horizontal_flip",
+    {"rotation": 30.0},
+    {"color_jitter": 0.3},
+    {"color_jitter": {"hue": 0.1}},
+]
+KINDS: dict[TargetKind, int] = {
+    "normal": 3,
+    "depth": 1,
+    "inverse_depth": 1,
+    "pixel_disparity": 1,
+    "map": 2,
+    "vector_map": 3,
+    "pixel_vector_map": 2,
+}
 
 
 def sample(height: int = 6, width: int = 8) -> list[Any]:
@@ -44,6 +66,26 @@ def sample(height: int = 6, width: int = 8) -> list[Any]:
     ]
 
 
+def every_kind(height: int = 6, width: int = 8) -> list[Any]:
+    """An image, and a label of every kind, a quarter of whose pixels are unlabeled."""
+    missing = torch.rand(height, width) < 0.25
+    image = image_value(torch.rand(3, height, width))
+    numbers: list[Any] = [
+        target_value((0.5 + torch.rand(count, height, width)).where(~missing, 0.0), kind) for kind, count in KINDS.items()
+    ]
+    for value in numbers[4:]:
+        value[value == 0] = math.nan
+    numbers[0] = target_value(torch.nn.functional.normalize(plain(numbers[0]), dim=0), "normal")
+    return [
+        image,
+        target_value(torch.randint(0, 5, (height, width)).where(~missing, -1), "ids", -1),
+        target_value(torch.randint(0, 2, (height, width)).where(~missing, 255).to(torch.uint8), "boundary"),
+        *numbers,
+        target_value(torch.tensor(3), "sample"),
+        target_value(torch.tensor([1.0, 2.0, 3.0]), "direction"),
+    ]
+
+
 def test_every_transform_is_here() -> None:
     assert {build(written).name for written in WRITTEN} == set(transforms.names())
 
@@ -51,20 +93,26 @@ def test_every_transform_is_here() -> None:
 @pytest.mark.parametrize("written", WRITTEN, ids=str)
 def test_contract(written: Any) -> None:
     step = build(written)
-    values = sample()
+    values = every_kind()
     before = [plain(value).clone() for value in values]
     first, second = step.apply(values, Random(3)), step.apply(values, Random(3))
     assert [type(value) for value in first] == [type(value) for value in values]
     for a, b in zip(first, second, strict=True):
-        assert_close(plain(a), plain(b), rtol=0, atol=0)  # the same draw, the same result
+        assert_close(plain(a), plain(b), rtol=0, atol=0, equal_nan=True)  # the same draw, the same result
     for a, b in zip(values, before, strict=True):
-        assert_close(plain(a), b, rtol=0, atol=0)  # what was given is as it was
+        assert_close(plain(a), b, rtol=0, atol=0, equal_nan=True)  # what was given is as it was
+    for a, b in zip(values, first, strict=True):
+        assert a.dtype == b.dtype or isinstance(a, tv_tensors.Image)
+        assert a.shape[:-2] == b.shape[:-2]
+        assert getattr(a, "unlabeled", None) == getattr(b, "unlabeled", None)
+    sizes = {tuple(value.shape[-2:]) for value in first if not isinstance(value, PerSample)}
+    assert len(sizes) == 1
     assert Holder.model_validate(Holder(step=step).model_dump(mode="json")).step == step
 
 
 @pytest.mark.parametrize("written", WRITTEN, ids=str)
 def test_the_global_generators_are_left_alone(written: Any) -> None:
-    values, state = sample(), torch.get_rng_state()
+    values, state = every_kind(), torch.get_rng_state()
     build(written).apply(values, Random(0))
     assert torch.equal(torch.get_rng_state(), state)
 
@@ -152,10 +200,25 @@ def test_a_crop_that_is_too_large() -> None:
     with pytest.raises(TransformError) as raised:
         build({"random_crop": [40, 5]}).apply(sample(), Random(0))
     assert str(raised.value) == "a crop of [40, 5] is larger than the sample, [6, 8]"
-    assert raised.value.fix == "random_crop: [6, 5], or a resize before it"
+    assert raised.value.fix == "random_crop: [6, 5], a resize before it, or random_crop: {size: [40, 5], pad: true}"
 
 
-@pytest.mark.parametrize("written", [{"random_crop": [0, 4]}, {"resize": 4}, {"color_jitter": {"hue": 0.6}}, {"horizontal_flip": 2.0}])
+@pytest.mark.parametrize(
+    "written",
+    [
+        {"random_crop": [0, 4]},
+        {"resize": 4},
+        {"color_jitter": {"hue": 0.6}},
+        {"horizontal_flip": 2.0},
+        {"rotation": 0},
+        {"rotation": 181},
+        "rotation",
+        "random_scale",
+        {"random_scale": [2.0, 1.0]},
+        {"random_scale": [0.0, 1.0]},
+        {"random_scale": {"between": [1.0, 2.0], "among": [1.0]}},
+    ],
+)
 def test_out_of_range(written: Any) -> None:
     with pytest.raises(ValidationError):
         build(written)

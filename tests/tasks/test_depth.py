@@ -27,6 +27,12 @@ def test_what_is_no_depth_is_unlabeled() -> None:
     assert task().decode(np.array([[np.nan, -1, np.inf, 2]]), file="a.npy").tolist() == [[[0, 0, 0, 2]]]
 
 
+def test_numbers_that_mean_none() -> None:
+    raw = np.array([[512, 65535, 1024]], dtype=np.uint16)  # Taskonomy's encoding
+    assert task(scale=1 / 512, invalid=65535).decode(raw, file="a.png").tolist() == [[[1, 0, 2]]]
+    assert task(invalid=[3, 5]).decode(np.array([[3.0, 4.0, 5.0]]), file="a.npy").tolist() == [[[0, 4, 0]]]
+
+
 def test_a_color_image_is_no_depth() -> None:
     with pytest.raises(DataError) as raised:
         task().decode(np.zeros((2, 2, 3), np.uint8), file="a.png")
@@ -71,8 +77,31 @@ def test_metrics_of_known_errors() -> None:
         "rel": (0.2 + 0.5 + 1.25) / 3,
         "abs": (0.2 + 1 + 5) / 3,
         "rmse": math.sqrt((0.04 + 1 + 25) / 3),
+        "log_rmse": math.sqrt((math.log(1.2) ** 2 + math.log(1.5) ** 2 + math.log(1e-6 / 4) ** 2) / 3),
         "delta1": 100 / 3,
         "delta2": 200 / 3,
         "delta3": 200 / 3,
     }
     assert_close(values, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_inverse_depth_is_predicted_and_metres_are_measured() -> None:
+    target, prediction = maps(2.0, 4.0, 0.0), maps(0.5, 0.5, 9.0)
+    inverse = task(inverse=True)
+    assert_close(inverse.loss_value(prediction, target).item(), 0.125)
+    metrics, others = inverse.new_metrics(), task().new_metrics()
+    metrics.update(prediction, target)
+    others.update(maps(2.0, 2.0, 7.0), target)
+    assert metrics.compute() == others.compute()
+
+
+def test_inverse_depth_below_zero_is_a_kilometre() -> None:
+    metrics = task(inverse=True).new_metrics()
+    metrics.update(maps(-3.0), maps(10.0))
+    assert_close(metrics.compute()["abs"], 990.0)
+
+
+def test_scale_invariant_log_is_the_same_of_inverse_depth() -> None:
+    target, prediction = 1 + torch.rand(2, 1, 4, 5), 1 + torch.rand(2, 1, 4, 5)
+    loss = task(loss="scale_invariant_log").loss_value(prediction, target)
+    assert_close(task(loss="scale_invariant_log", inverse=True).loss_value(1 / prediction, target), loss)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from pydantic import ValidationError
+from torch import Tensor
 from torch.testing import assert_close
 from torchmetrics.classification import MulticlassAccuracy, MulticlassJaccardIndex
 
@@ -63,9 +65,42 @@ def test_labels_of_another_kind(raw: Any, message: str) -> None:
     assert str(raised.value) == message
 
 
-def test_one_class_is_no_choice() -> None:
-    with pytest.raises(ValidationError, match="greater than or equal to 2"):
-        task(classes=1)
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"classes": 0}, "greater than 0"),
+        ({"names": ["a", "b", "c"]}, "3 names of 4 classes"),
+        ({"names": ["a", "b", "c", "a"]}, "'a' stands twice"),
+        ({"class_weights": [1, 2, 3]}, "3 class weights of 4 classes"),
+        ({"class_weights": [1, 2, 3, -1]}, "greater than or equal to 0"),
+        ({"loss": {}}, "an empty sum"),
+        ({"loss": {"cross_entropy": 0}}, "greater than 0"),
+        ({"loss": "crossentropy"}, "Input should be 'cross_entropy' or 'dice'"),
+    ],
+)
+def test_wrong_fields(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        task(**fields)
+
+
+def test_the_ids_of_one_class() -> None:
+    one = task(classes=1)
+    assert one.out_channels == 1
+    assert one.decode(np.array([[0, 1, 255]]), file="a.png").tolist() == [[0, 1, 255]]
+    with pytest.raises(DataError) as raised:
+        one.decode(np.array([[0, 2]]), file="a.png")
+    assert str(raised.value) == ("a.png: class id 2 is outside 0 to 1 and is not ignore_index, 255\n  fix: ignore_index: 2, or classes: 3")
+
+
+def test_the_size_of_numbers_does_not_depend_on_the_label() -> None:
+    for ignored, dtype in ((255, torch.uint8), (-1, torch.int64), (300, torch.int64)):
+        assert task(ignore_index=ignored).decode(np.array([[0, 1]]), file="a.png").dtype == dtype
+
+
+def test_not_a_number_is_no_class() -> None:
+    with pytest.raises(DataError) as raised:
+        task().decode(np.array([[np.nan, 1]]), file="a.npy")
+    assert str(raised.value) == "a.npy: class ids are whole numbers, got nan\n  fix: another key"
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
@@ -77,33 +112,83 @@ def test_loss_is_torchs(smoothing: float) -> None:
     assert_close(task(label_smoothing=smoothing).loss_value(prediction, target.to(torch.uint8)), expected)
 
 
-def test_a_smaller_prediction_is_resized() -> None:
-    prediction, target = torch.randn(2, 4, 3, 5), torch.randint(0, 4, (2, 6, 10))
-    larger = F.interpolate(prediction, scale_factor=2, mode="bilinear", align_corners=False)
-    assert_close(task().loss_value(prediction, target), F.cross_entropy(larger, target))
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_class_weights_are_torchs(smoothing: float) -> None:
+    prediction, target, weights = torch.randn(2, 4, 3, 5), torch.randint(0, 4, (2, 3, 5)), [1.0, 0.5, 0.0, 2.0]
+    target[0, 0] = 255
+    expected = F.cross_entropy(prediction, target, torch.tensor(weights), ignore_index=255, label_smoothing=smoothing)
+    assert_close(task(class_weights=weights, label_smoothing=smoothing).loss_value(prediction, target), expected)
+
+
+def test_a_batch_of_classes_without_weight_has_no_loss() -> None:
+    loss = task(class_weights=[0, 1, 1, 1]).loss_value(torch.randn(1, 4, 2, 2), torch.zeros(1, 2, 2, dtype=torch.long))
+    assert loss.item() == 0
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_one_class_is_two_logits_of_which_one_is_zero(smoothing: float) -> None:
+    logit, target = torch.randn(2, 1, 3, 5), torch.randint(0, 2, (2, 3, 5))
+    target[0, 0] = 255
+    two = torch.cat([torch.zeros_like(logit), logit], dim=1)
+    for weights in ([], [3.0]):
+        one = task(classes=1, label_smoothing=smoothing, class_weights=weights).loss_value(logit, target)
+        both = task(classes=2, label_smoothing=smoothing, class_weights=[1.0, *weights] if weights else [])
+        if not (smoothing and weights):  # torch weights the smoothed parts by their classes, too
+            assert_close(one, both.loss_value(two, target))
+    metrics, others = task(classes=1).new_metrics(), task(classes=2).new_metrics()
+    metrics.update(logit, target)
+    others.update(two, target)
+    assert_close(metrics.compute()["miou"], others.compute()["iou/1"])
+    assert metrics.compute()["pixel_accuracy"] == others.compute()["pixel_accuracy"]
+
+
+def test_dice_by_hand() -> None:
+    logits = torch.full((1, 4, 1, 4), -100.0)
+    for pixel, predicted in enumerate((0, 0, 1, 2)):
+        logits[0, predicted, 0, pixel] = 100
+    target = torch.tensor([[[0, 1, 1, 255]]])  # the fourth pixel is not labeled; class 0: 2 * 1 / (2 + 1); class 1: 2 * 1 / (1 + 2)
+    assert_close(task(loss="dice").loss_value(logits, target).item(), 1 / 3)
+    one = task(classes=1, loss="dice")
+    assert_close(one.loss_value(torch.tensor([[[[100.0, 100.0, -100.0, 100.0]]]]), target).item(), 0.5)
+    assert one.loss_value(torch.zeros(1, 1, 1, 4), torch.zeros_like(target)).item() == 0  # nothing of the class in this batch
+
+
+def test_a_sum_of_losses() -> None:
+    prediction, target = torch.randn(2, 4, 3, 5), torch.randint(0, 4, (2, 3, 5))
+    parts = [task(loss=loss).loss_value(prediction, target) for loss in ("cross_entropy", "dice")]
+    both = task(loss={"cross_entropy": 1, "dice": 0.5})
+    assert_close(both.loss_value(prediction, target), parts[0] + 0.5 * parts[1])
+    assert both.model_dump(mode="json")["loss"] == {"cross_entropy": 1, "dice": 0.5}
 
 
 def test_metrics_are_torchmetrics() -> None:
     prediction, target = torch.randn(3, 4, 8, 8), torch.randint(0, 4, (3, 8, 8))
     target[1] = 255
-    metrics = task().new_metrics()
+    metrics = task(names=["wall", "floor", "door", "sky"]).new_metrics()
     metrics.update(prediction, target)
-    miou = MulticlassJaccardIndex(4, ignore_index=255)(prediction, target)
-    accuracy = MulticlassAccuracy(4, ignore_index=255, average="micro")(prediction, target)
-    assert_close(metrics.compute(), {"miou": 100 * miou.item(), "pixel_accuracy": 100 * accuracy.item()}, atol=1e-4, rtol=0)
+    each = MulticlassJaccardIndex(4, ignore_index=255, average="none")(prediction, target)
+    expected = {
+        "miou": 100 * MulticlassJaccardIndex(4, ignore_index=255)(prediction, target).item(),
+        "pixel_accuracy": 100 * MulticlassAccuracy(4, ignore_index=255, average="micro")(prediction, target).item(),
+        **{f"iou/{name}": 100 * value.item() for name, value in zip(("wall", "floor", "door", "sky"), each, strict=True)},
+    }
+    assert list(metrics.compute()) == list(expected)
+    assert_close(metrics.compute(), expected, atol=1e-4, rtol=0)
+
+
+def classes(*values: int) -> Tensor:
+    return F.one_hot(torch.tensor([[values]]), 4).movedim(-1, 1).float()
 
 
 def test_a_class_in_neither_labels_nor_predictions_is_left_out() -> None:
-    target = torch.tensor([[[0, 0, 1, 1]]])
-    prediction = F.one_hot(torch.tensor([[[0, 0, 0, 1]]]), 4).movedim(-1, 1).float()
     metrics = task().new_metrics()
-    metrics.update(prediction, target)
-    assert_close(metrics.compute(), {"miou": 100 * (2 / 3 + 1 / 2) / 2, "pixel_accuracy": 75.0})
+    metrics.update(classes(0, 0, 0, 1), torch.tensor([[[0, 0, 1, 1]]]))
+    expected = {"miou": 100 * (2 / 3 + 1 / 2) / 2, "pixel_accuracy": 75.0, "iou/0": 200 / 3, "iou/1": 50.0}
+    assert_close(metrics.compute(), expected | {"iou/2": math.nan, "iou/3": math.nan}, equal_nan=True)
 
 
 def test_an_ignored_class_has_no_iou() -> None:
-    target = torch.tensor([[[0, 0, 1, 1]]])
-    prediction = F.one_hot(torch.tensor([[[0, 0, 0, 1]]]), 4).movedim(-1, 1).float()
     metrics = task(ignore_index=0).new_metrics()
-    metrics.update(prediction, target)
-    assert metrics.compute() == {"miou": 50.0, "pixel_accuracy": 50.0}
+    metrics.update(classes(0, 0, 0, 1), torch.tensor([[[0, 0, 1, 1]]]))
+    values = {name: value for name, value in metrics.compute().items() if not math.isnan(value)}
+    assert values == {"miou": 50.0, "pixel_accuracy": 50.0, "iou/1": 50.0}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pytest
@@ -77,29 +77,59 @@ def test_labels_of_another_kind(raw: Any, message: str) -> None:
     assert str(raised.value) == message
 
 
+def test_any_frame_becomes_right_up_viewer() -> None:
+    raw = unit(1, 3, 4, 5)[0].movedim(0, 2).numpy()
+    common = task().decode(raw, file="a.npy")
+    for frame, columns in (
+        ({"y": "down", "z": "scene"}, [(0, 1), (1, -1), (2, -1)]),
+        ({"x": "viewer", "y": "right", "z": "up"}, [(2, 1), (0, 1), (1, 1)]),
+        ({"x": "left", "y": "viewer", "z": "down"}, [(0, -1), (2, 1), (1, -1)]),
+    ):
+        written = np.stack([sign * raw[:, :, axis] for axis, sign in columns], axis=2)
+        assert_close(task(frame=frame).decode(written, file="a.npy"), common, rtol=0, atol=1e-6)
+
+
+def test_a_frame_has_three_axes() -> None:
+    with pytest.raises(ValidationError) as raised:
+        task(frame={"x": "right", "y": "left"})
+    [error] = raised.value.errors()
+    assert error["msg"] == "two of three components lie on one axis: x: right, y: left, z: viewer"
+
+
 def test_bad_encoding_is_refused() -> None:
     with pytest.raises(ValidationError, match="greater than 0"):
         task(encoding={"offset": 0, "scale": 0})
 
 
-@pytest.mark.parametrize(("loss", "expected"), [("cosine", 1.0), ("l1", 2 / 3), ("l2", 2 / 3)])
-def test_losses_of_orthogonal_vectors(loss: Literal["cosine", "l1", "l2"], expected: float) -> None:
+@pytest.mark.parametrize(("loss", "expected"), [("cosine", 1.0), ("angular", math.pi / 2), ("l1", 2 / 3), ("l2", 2 / 3)])
+def test_losses_of_orthogonal_vectors(loss: str, expected: float) -> None:
     prediction, target = torch.zeros(1, 3, 1, 2), torch.zeros(1, 3, 1, 2)
     prediction[0, 0], target[0, 1, 0, 0] = 5.0, 1.0  # the second pixel has no label
     assert_close(task(loss=loss).loss_value(prediction, target), torch.tensor(expected))
 
 
-@pytest.mark.parametrize("loss", ["cosine", "l1", "l2"])
+@pytest.mark.parametrize("loss", ["cosine", "angular", "l1", "l2"])
 def test_the_length_of_a_prediction_does_not_matter(loss: str) -> None:
-    target = unit(2, 3, 4, 5)
-    assert_close(task(loss=loss).loss_value(7 * target, target), torch.tensor(0.0), atol=1e-6, rtol=0)
+    target = unit(2, 3, 4, 5).double()
+    assert_close(task(loss=loss).loss_value(7 * target, target), torch.tensor(0.0, dtype=torch.float64), atol=2e-6, rtol=0)
+    other = unit(2, 3, 4, 5).double()
+    assert_close(task(loss=loss).loss_value(7 * other, target), task(loss=loss).loss_value(other, target))
 
 
-def test_a_prediction_of_zero_has_a_finite_gradient() -> None:
-    prediction = torch.zeros(1, 3, 2, 2, requires_grad=True)
-    task().loss_value(prediction, unit(1, 3, 2, 2)).backward()
-    assert prediction.grad is not None
-    assert prediction.grad.abs().max() <= 1000
+def test_the_angular_loss_is_the_mean_angle() -> None:
+    prediction, target = torch.randn(2, 3, 4, 5), unit(2, 3, 4, 5)
+    expected = angle_degrees(prediction, target).deg2rad().mean()
+    assert_close(task(loss="angular").loss_value(prediction, target), expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("loss", ["cosine", "angular", "l1", "l2"])
+def test_gradients_are_finite_also_of_no_length_and_of_no_error(loss: str) -> None:
+    target = unit(1, 3, 2, 2)
+    for start in (torch.zeros(1, 3, 2, 2), target, -target):
+        prediction = start.clone().requires_grad_()
+        task(loss=loss).loss_value(prediction, target).backward()
+        assert prediction.grad is not None
+        assert prediction.grad.abs().max() <= 1000
 
 
 def test_angles_are_exact_also_near_zero() -> None:
