@@ -6,6 +6,7 @@ entered anywhere.
 
 from __future__ import annotations
 
+import contextlib
 import signal
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from graphnas.data.samples import Item, Sample, Samples
+from graphnas.data.skipping import Skipped, Skips
 from graphnas.data.tensors import plain
 from graphnas.errors import DataError, Problem, RunError
 
@@ -29,12 +31,19 @@ class Batch:
         targets: Task -> the targets of the rows that have its label; a task that no row has a label for is left out.
         rows: Task -> which rows those are, int64, in order.
         ids: The N samples' names, ``rooms/0012``.
+        skipped: Samples that belong here too and can't be used.
     """
 
     inputs: dict[str, Tensor]
     targets: dict[str, Tensor]
     rows: dict[str, Tensor]
     ids: tuple[str, ...]
+    skipped: tuple[Skipped, ...] = ()
+
+    def pin_memory(self) -> Batch:
+        """The same in memory from which a CUDA device takes it while it computes; torch's loader asks for it by this name."""
+        inputs, targets, rows = ({name: tensor.pin_memory() for name, tensor in d.items()} for d in (self.inputs, self.targets, self.rows))
+        return Batch(inputs, targets, rows, self.ids, self.skipped)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +97,9 @@ class Maker(Dataset[Any]):
             DataError: A sample can't be read, or samples are of different sizes.
         """
         samples = self._samples
-        if plan.epoch is None:
-            found = [samples.for_evaluation(item) for item in plan.items]
-        else:
-            epoch = plan.epoch
-            found = [samples.for_training(item, epoch, times) for item, times in zip(plan.items, plan.occurrences, strict=True)]
+        found, skipped = self._found(plan)
+        if not found:
+            return Batch({}, {}, {}, (), skipped)
         inputs: dict[str, Tensor] = {}
         for index, (name, normalization) in enumerate(self._normalizations.items()):
             images = [plain(sample.values[index]) for sample in found]
@@ -108,7 +115,30 @@ class Maker(Dataset[Any]):
                 values = [value.long() for value in values] if task.target_kind == "ids" else values
                 targets[name] = self._stacked(name, [found[row] for row in labeled], values)
                 rows[name] = torch.tensor(labeled)
-        return Batch(inputs, targets, rows, tuple(item.id for item in plan.items))
+        return Batch(inputs, targets, rows, tuple(sample.item.id for sample in found), skipped)
+
+    def _found(self, plan: Plan) -> tuple[list[Sample], tuple[Skipped, ...]]:
+        """The samples of a plan, but for those that can't be used and may be left out.
+
+        Raises:
+            DataError: One can't be used, or none of a batch to learn from.
+        """
+        found: list[Sample] = []
+        skipped: list[Skipped] = []
+        for item, times in zip(plan.items, plan.occurrences or (0,) * len(plan.items), strict=True):
+            try:
+                if plan.epoch is None:
+                    found.append(self._samples.for_evaluation(item))
+                else:
+                    found.append(self._samples.for_training(item, plan.epoch, times))
+            except DataError as error:
+                if item.source not in self._samples.lenient:
+                    raise
+                skipped.append(Skipped(item.id, item.source, item.part, error.problems[0].message))
+        if not found and plan.epoch is not None:
+            message = f"no sample of a batch can be used; the first: {skipped[0].reason}"
+            raise DataError(message, fix="mend or remove them, or a larger batch_size")
+        return found, tuple(skipped)
 
     def _stacked(self, name: str, samples: Sequence[Sample], values: Sequence[Tensor]) -> Tensor:
         for sample, value in zip(samples, values, strict=True):
@@ -145,10 +175,14 @@ class Server:
 
     Args:
         maker: Makes the batches.
+        skips: Counts what is left out.
+        pin_memory: Whether batches lie in pinned memory.
     """
 
-    def __init__(self, maker: Maker) -> None:
+    def __init__(self, maker: Maker, skips: Skips, *, pin_memory: bool = False) -> None:
         self._maker = maker
+        self._skips = skips
+        self._pin_memory = pin_memory
         self._plans = _Plans()
         self._staying: dict[int, DataLoader[Any]] = {}
         self._turn = 0
@@ -163,8 +197,9 @@ class Server:
             DataError: A sample can't be read.
         """
         if workers == 0:
-            return (self._maker.make(plan) for plan in plans)
-        return _checked(self._loader(_Plans(plans), workers, stay=False))
+            made = (self._maker.make(plan) for plan in plans)
+            return self._noted(batch.pin_memory() for batch in made) if self._pin_memory else self._noted(made)
+        return self._noted(_checked(self._loader(_Plans(plans), workers, stay=False)))
 
     def again(self, plans: Sequence[Plan], workers: int) -> Iterator[Batch]:
         """As ``once``, but workers stay for the next call; so one pass at a time."""
@@ -177,12 +212,19 @@ class Server:
         if workers not in self._staying:
             self._staying[workers] = self._loader(self._plans, workers, stay=True)
         try:
-            for batch in _checked(self._staying[workers]):
+            for batch in self._noted(_checked(self._staying[workers])):
                 assert turn == self._turn, "another epoch was started before this one had ended"
                 yield batch
-        except DataError:
+        except (DataError, RunError):
             del self._staying[workers]
             raise
+
+    def _noted(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+        """The batches that hold something; what is missing in them is counted."""
+        for batch in batches:
+            self._skips.add(batch.skipped)
+            if batch.ids:
+                yield batch
 
     def _loader(self, plans: _Plans, workers: int, *, stay: bool) -> DataLoader[Any]:
         return DataLoader(
@@ -192,6 +234,7 @@ class Server:
             num_workers=workers,
             collate_fn=_as_it_is,
             persistent_workers=stay,
+            pin_memory=self._pin_memory,
             worker_init_fn=_deaf,
             generator=torch.Generator(),  # else torch draws the workers' seeds from the global generator
         )
@@ -202,15 +245,24 @@ def _deaf(worker: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
+def _end(results: Any) -> None:
+    """End the workers of an iterator, dead ones among them, so that torch does not raise about those later, wherever that may be."""
+    with contextlib.suppress(RuntimeError):
+        results._shutdown_workers()
+
+
 def _checked(loader: Iterable[Any]) -> Iterator[Batch]:
     problems: tuple[Problem, ...] = ()
     results = iter(loader)
     while True:
         try:
             result = next(results, None)
-        except RuntimeError as error:  # of torch, whose text is for its developers
+        except (RuntimeError, OSError, EOFError) as error:
+            if isinstance(error, RuntimeError) and "DataLoader worker (pid" not in str(error):
+                raise  # of the data set's own code
+            _end(results)
             raise RunError(
-                f"a process that loads data has died: {' '.join(str(error).split())}",
+                "a process that loads data has died",
                 fix="runtime.workers: 0 shows why; if memory is short, fewer workers; then --resume",
             ) from error
         if not isinstance(result, Batch):

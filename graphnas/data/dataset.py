@@ -8,7 +8,8 @@ from random import Random
 from typing import Literal, overload
 
 from graphnas.data.batches import Batch, Maker, Normalization, Plan, Server
-from graphnas.data.samples import Item, Samples
+from graphnas.data.samples import Item, Sample, Samples
+from graphnas.data.skipping import Skips
 from graphnas.errors import DataError
 from graphnas.graph.types import Image, ValueType
 
@@ -26,6 +27,8 @@ class Data:
         validation: Those that choose.
         test: Opens those that are touched at the end; asked when they are first wanted.
         notes: Lines about how the splits came about.
+        skips: Counts the samples that are left out.
+        pin_memory: Whether batches lie in pinned memory.
     """
 
     def __init__(
@@ -38,10 +41,13 @@ class Data:
         validation: Sequence[Item],
         test: Callable[[], Sequence[Item]],
         notes: Sequence[str],
+        skips: Skips,
+        pin_memory: bool = False,
     ) -> None:
         self.primary = primary
         self._samples = samples
-        self._server = Server(Maker(samples, normalizations))
+        self._skips = skips
+        self._server = Server(Maker(samples, normalizations), skips, pin_memory=pin_memory)
         self._splits: dict[str, Sequence[Item]] = {"training": training, "validation": validation}
         self._open_test = test
         self._notes = tuple(notes)
@@ -54,7 +60,7 @@ class Data:
         Raises:
             DataError: That sample can't be read.
         """
-        sample = self._samples.for_evaluation(self._labeled[0])
+        sample = next(sample for item in self._labeled if (sample := self._usable(item)) is not None)
         return {name: Image(*sample.values[index].shape) for index, name in enumerate(self._samples.inputs)}
 
     def sizes(self) -> dict[str, dict[str, int]]:
@@ -161,6 +167,16 @@ class Data:
             raise DataError(self._samples.problem(f"no {split} sample carries a label of a task that is trained", "sources", fix=fix))
         plans = [Plan(tuple(items[start : start + batch_size])) for start in range(0, len(items), batch_size)]
         return self._server.once(plans, workers)
+
+    @property
+    def skipped(self) -> Mapping[str, str]:
+        """Sample that was left out so far (``on_error: skip``) -> what is wrong with it."""
+        return self._skips.reasons
+
+    def _usable(self, item: Item) -> Sample | None:
+        """The sample for evaluation; ``None`` if it is left out."""
+        batch = next(self._server.once([Plan((item,))], 0), None)
+        return None if batch is None else self._samples.for_evaluation(item)
 
     def _items(self, split: str) -> Sequence[Item]:
         if split == "test" and "test" not in self._splits:

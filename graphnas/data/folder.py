@@ -38,6 +38,8 @@ class Folder(FileLayout):
     """A CSV file beside the keys' folders, with a row for each sample; meta.csv, if that is there. An empty cell is no value."""
     id: Text = "id"
     """The column of the CSV file that holds the samples' names."""
+    lists: tuple[Text, ...] = Field(default=(), examples=[["objects"]])
+    """Columns of the CSV file that hold several names a cell, with spaces or semicolons between them; an empty cell is a list of none."""
 
     def find(self, path: str) -> Sequence[str]:
         return [path] if os.path.isfile(path) else find_folder(path)
@@ -59,7 +61,7 @@ class Folder(FileLayout):
         if self.fields is not None and not os.path.isfile(table):
             near = nearest(self.fields, os.listdir(root))
             raise DataError(f"no such file: {table}", fix=f"did you mean {near!r}?" if near else "leave fields out")
-        rows = _rows(table, self.id, keys) if os.path.isfile(table) else {}
+        rows = _rows(table, self.id, keys, self.lists) if os.path.isfile(table) else {}
         entries = [Entry(stem, {key: found[stem] for key, found in files.items() if stem in found}, rows.get(stem, {})) for stem in stems]
         return TreeRecords(root, entries, lacking_folders(root, keys), fields=table if rows else None)
 
@@ -86,7 +88,7 @@ def _listed(path: str, known: Collection[str]) -> list[str]:
     return names
 
 
-def _rows(path: str, id_column: str, keys: Iterable[str]) -> dict[str, dict[str, Any]]:
+def _rows(path: str, id_column: str, keys: Iterable[str], lists: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Name -> column -> value.
 
     Raises:
@@ -102,6 +104,9 @@ def _rows(path: str, id_column: str, keys: Iterable[str]) -> dict[str, dict[str,
     if id_column not in columns:
         near = nearest(id_column, columns)
         raise DataError(f"{path}: no column {id_column!r}", fix=f"id: {near}" if near else f"id: one of {', '.join(columns)}")
+    for name in lists:
+        if name not in columns:
+            raise DataError(f"{path}: no column {name!r} of lists", fix=suggest(name, columns))
     if both := sorted(set(keys) & set(columns)):
         raise DataError(f"{path}: the column {both[0]!r} is called like a folder", fix="rename one of them")
     if any(None in row or None in row.values() for row in rows):
@@ -111,8 +116,14 @@ def _rows(path: str, id_column: str, keys: Iterable[str]) -> dict[str, dict[str,
     if len(set(names)) < len(names):
         twice = next(name for index, name in enumerate(names) if name in names[:index])
         raise DataError(f"{path}: {twice!r} stands there twice", fix="keep one")
-    values = {column: _values([row[column] for row in rows]) for column in columns if column != id_column}
+    cells = {column: [row[column] for row in rows] for column in columns if column != id_column}
+    values = {column: [_list(cell) for cell in found] if column in lists else _values(found) for column, found in cells.items()}
     return {name: {column: found[index] for column, found in values.items()} for index, name in enumerate(names)}
+
+
+def _list(cell: str) -> list[str]:
+    """The names in a cell: between semicolons if it has some, else between spaces."""
+    return [name.strip() for name in cell.split(";") if name.strip()] if ";" in cell else cell.split()
 
 
 def _values(cells: Sequence[str]) -> list[Any]:

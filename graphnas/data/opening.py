@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import takewhile
 from typing import cast
 
 from graphnas.data.batches import Normalization
+from graphnas.data.cache import DiskCache, Loading, code_of, default_folder
 from graphnas.data.dataset import Data
 from graphnas.data.preprocessing import normalization
-from graphnas.data.samples import Item, Samples
+from graphnas.data.samples import CACHE_BYTES, Item, Samples
+from graphnas.data.skipping import Skipped, Skips
 from graphnas.data.sources import PARTS, Given, Sources
 from graphnas.data.splits import cut, shuffled
 from graphnas.data.transforms import Transform
 from graphnas.errors import DataError
+from graphnas.schema import Spec
 from graphnas.spec import TaskPairSpec
 from graphnas.tasks.base import TaskType
 
 
 def open_data(
-    task_pair: TaskPairSpec, *, seed: int, tasks: Sequence[str] | None = None, datasets: Mapping[str, Given] | None = None
+    task_pair: TaskPairSpec,
+    *,
+    seed: int,
+    tasks: Sequence[str] | None = None,
+    datasets: Mapping[str, Given] | None = None,
+    loading: Loading | None = None,
 ) -> Data:
     """Open the data of a task pair.
 
@@ -28,9 +38,11 @@ def open_data(
         seed: Of the run: decides which samples are validation, the order of every epoch and the random changes.
         tasks: The tasks whose labels are wanted, the primary among them; all, if left out. What is cut and drawn does not depend on it.
         datasets: Source -> a data set that takes the place of its files.
+        loading: How samples are loaded; no result depends on it.
     Raises:
         DataError: All that is wrong with sources and labels, as far as it can be seen without reading every sample.
     """
+    loading = loading or Loading()
     wanted = {name: cast("TaskType", task_pair.tasks[name]) for name in (task_pair.tasks if tasks is None else tasks)}
     sources = Sources(task_pair, wanted, datasets or {})
     normalizations = _normalizations(task_pair, sources)
@@ -43,9 +55,12 @@ def open_data(
         transforms=cast("Sequence[Transform]", task_pair.transforms),
         problem=task_pair.problem,
         seed=seed,
+        cache_bytes={"auto": CACHE_BYTES, "memory": sys.maxsize, "disk": 0, "none": 0}[loading.cache],
+        store=_store(task_pair, wanted, sources, loading) if loading.cache == "disk" else None,
+        lenient=frozenset(source for source in task_pair.sources if sources.layout(source).on_error == "skip"),
     )
-    # A wrong encoding or a crop that is too large shows now, not in the middle of a run.
-    samples.for_training(next(item for item in training if task_pair.primary in item.tasks), 0, 0)
+    skips = Skips(lambda source, part: len(sources.records[source, part].ids), task_pair.problem)
+    _try_one(samples, skips, [item for item in training if task_pair.primary in item.tasks])
     return Data(
         primary=task_pair.primary,
         samples=samples,
@@ -54,7 +69,39 @@ def open_data(
         validation=validation,
         test=lambda: _test(sources),
         notes=notes,
+        skips=skips,
+        pin_memory=loading.pin_memory,
     )
+
+
+def _try_one(samples: Samples, skips: Skips, items: Sequence[Item]) -> None:
+    """Make the first sample that can be used: a wrong encoding or a crop that is too large shows now, not in the middle of a run.
+
+    Raises:
+        DataError: It can't be made, or more than may be left out can't.
+    """
+    for item in items:
+        try:
+            samples.for_training(item, 0, 0)
+        except DataError as error:
+            if item.source not in samples.lenient:
+                raise
+            skips.add([Skipped(item.id, item.source, item.part, error.problems[0].message)])
+        else:
+            return
+
+
+def _store(task_pair: TaskPairSpec, tasks: Mapping[str, TaskType], sources: Sources, loading: Loading) -> DiskCache:
+    """The cache on disk, by all that its content depends on beside the files."""
+    steps = [*takewhile(lambda step: not step.random, cast("Sequence[Transform]", task_pair.transforms))]
+    specs: list[Spec] = [*tasks.values(), *steps, *(sources.layout(source) for source in task_pair.sources)]
+    modules = frozenset(type(spec).__module__ for spec in specs)
+    inputs = [f"{name}={spec.key}" for name, spec in task_pair.inputs.items()]
+    said = [f"{name}={spec.model_dump_json(exclude={'labeled', 'missing'})}" for name, spec in tasks.items()]
+    recipe = [code_of(modules), *inputs, *said, *(step.model_dump_json() for step in steps)]
+    apart = {"train", "validation", "test", "on_error"}
+    recipe += [sources.layout(source).model_dump_json(exclude=apart) for source in task_pair.sources]  # such as Cityscapes' classes
+    return DiskCache(loading.cache_folder or default_folder(), recipe)
 
 
 def _normalizations(task_pair: TaskPairSpec, sources: Sources) -> dict[str, Normalization]:

@@ -12,14 +12,15 @@ from typing import Any
 from torchvision import tv_tensors  # pyright: ignore[reportMissingTypeStubs]
 
 from graphnas.data.base import Part, Records
+from graphnas.data.cache import DiskCache
 from graphnas.data.files import image_tensor, label_array
-from graphnas.data.tensors import image_value, target_value
+from graphnas.data.tensors import PerSample, image_value, plain, target_value
 from graphnas.data.transforms import Transform, TransformError
 from graphnas.errors import DataError, Problem
 from graphnas.tasks.base import TaskType
 
 CACHE_BYTES = 2**30
-"""Decoded samples are kept in memory up to this many bytes in each process; what does not fit is decoded again when it is needed."""
+"""Decoded samples are kept in memory up to this many bytes in each process unless the spec says otherwise; the others are decoded again."""
 
 ProblemAt = Callable[..., Problem]
 """``TaskPairSpec.problem``: ``(message, *path, fix=...)``."""
@@ -75,7 +76,9 @@ class Samples:
         transforms: In order.
         problem: Makes a problem at a field of the task pair.
         seed: Of the run.
-        cache_bytes: How much to keep.
+        cache_bytes: How much of what was decoded to keep in memory, in each process.
+        store: Where to keep it on disk.
+        lenient: Sources whose samples may be left out.
     """
 
     records: dict[tuple[str, Part], Records]
@@ -85,6 +88,8 @@ class Samples:
     problem: ProblemAt
     seed: int
     cache_bytes: int = CACHE_BYTES
+    store: DiskCache | None = None
+    lenient: frozenset[str] = frozenset()
     _kept: dict[tuple[str, Part, int], Sample] = field(default_factory=dict[tuple[str, Part, int], Sample], init=False)
     _kept_bytes: int = field(default=0, init=False)
 
@@ -126,13 +131,35 @@ class Samples:
         place = (item.source, item.part, item.index)
         sample = self._kept.get(place)
         if sample is None:
-            sample = self._changed(self._decoded(item), self._first, Random(0))
-            self._same_size(sample)
+            sample = self._made(item) if self.store is None else self._stored(item, self.store)
             size = sum(value.nbytes for value in sample.values)
             if self._kept_bytes + size <= self.cache_bytes:
                 self._kept[place] = sample
                 self._kept_bytes += size
         return sample
+
+    def _made(self, item: Item) -> Sample:
+        sample = self._changed(self._decoded(item), self._first, Random(0))
+        self._same_size(sample)
+        return sample
+
+    def _stored(self, item: Item, store: DiskCache) -> Sample:
+        """From the disk, or made and kept there; what has no files that tell when it changes is made."""
+        records = self.records[item.source, item.part]
+        tasks = [name for name in self.tasks if name in item.tasks]
+        keys = [*self.inputs.values(), *(self.tasks[name].key for name in tasks)]
+        stamps = [records.stamp(item.index, key) for key in keys]
+        if None in stamps:
+            return self._made(item)
+        name = store.name([*tasks, *(stamp for stamp in stamps if stamp is not None)])
+        found = store.read(name)
+        if found is None:
+            sample = self._made(item)
+            store.write(name, {name: plain(value) for name, value in zip(sample.names, sample.values, strict=True)})
+            return sample
+        values: list[tv_tensors.TVTensor] = [image_value(found[name]) for name in self.inputs]
+        values += [target_value(found[name], self.tasks[name].target_kind, self.tasks[name].unlabeled) for name in tasks]
+        return Sample(item, (*self.inputs, *tasks), values)
 
     def _decoded(self, item: Item) -> Sample:
         records = self.records[item.source, item.part]
@@ -149,7 +176,7 @@ class Samples:
                 array = label_array(records.read(item.index, task.key), file=file)
             with self._at("tasks", name):
                 target = task.decode(array, file=file)
-            values.append(target_value(target, task.target_kind))
+            values.append(target_value(target, task.target_kind, task.unlabeled))
         return Sample(item, (*self.inputs, *tasks), values)
 
     def _changed(self, sample: Sample, steps: Sequence[tuple[int, Transform]], random: Random) -> Sample:
@@ -170,7 +197,7 @@ class Samples:
         records = self.records[sample.item.source, sample.item.part]
         height, width = sample.values[0].shape[-2:]
         for name, value in zip(sample.names[1:], sample.values[1:], strict=True):
-            if tuple(value.shape[-2:]) != (height, width):
+            if not isinstance(value, PerSample) and tuple(value.shape[-2:]) != (height, width):
                 section, key = ("tasks", self.tasks[name].key) if name in self.tasks else ("inputs", self.inputs[name])
                 rows, columns = value.shape[-2:]
                 file = records.file(sample.item.index, key)

@@ -16,12 +16,13 @@ import torch
 from graphnas import __version__
 from graphnas.compiler import Branch, Supernet, build, copied
 from graphnas.compiler.weights import load_weights
-from graphnas.data import Data, open_data
+from graphnas.data import Data, Loading, open_data
 from graphnas.errors import ArtifactError, Interrupted, Problem, Where
 from graphnas.runs.check import check
 from graphnas.runs.finish import Finished, finish
 from graphnas.runs.folder import RunFolder, check_folder, open_folder, spec_of_run
 from graphnas.runs.lock import locked
+from graphnas.runs.normalization import normalized
 from graphnas.runs.phases import Trained, judge_of
 from graphnas.runs.result import SearchResult
 from graphnas.search import checkpoint
@@ -105,7 +106,7 @@ class _Run:
     def __init__(
         self, spec: SearchSpec, folder: RunFolder, networks: Mapping[str, Branch], datasets: Mapping[str, Any], report: ProgressCallback
     ) -> None:
-        self._spec = spec
+        self._spec = normalized(spec, networks)
         self._folder = folder
         self._networks = networks
         self._datasets = datasets
@@ -177,6 +178,9 @@ class _Run:
                 before_finetune = Trained(spec, copy.deepcopy(main.net), main.task, main.data, main.judge, main.precision)
                 phase = main.finetune_phase(FINETUNE, main.finetune_budget(finetune, length), finetune)
                 seconds |= {"finetune": self._run(phase, main.data, around).seconds}
+        if skipped := main.data.skipped:
+            line = f"{len(skipped)} samples were left out: {', '.join(skipped)}"
+            self._report(Progress(SEARCH, length.steps, length.steps, line))
         done = Finished(self._folder, before_finetune, main, baseline, seconds, dict(loop.best) if loop.best else None, length)
         return finish(done, self._report, force=force, test_again=self._trained)
 
@@ -221,7 +225,9 @@ class _Run:
 
     def _open(self, tasks: tuple[str, ...], primary: str | None = None) -> Data:
         pair = self._spec.task_pair.model_copy(update={"primary": primary or self._spec.primary_task})
-        return open_data(pair, seed=self._spec.seed, tasks=tasks, datasets=self._datasets)
+        runtime = self._spec.runtime
+        loading = Loading(runtime.cache, runtime.cache_folder, pin_memory=self._precision.device.type == "cuda")
+        return open_data(pair, seed=self._spec.seed, tasks=tasks, datasets=self._datasets, loading=loading)
 
     def _compile(self, spec: SearchSpec, data: Data) -> Supernet:
         """A fresh supernet; networks that were given are copied, so that no training changes them."""

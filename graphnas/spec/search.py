@@ -162,6 +162,10 @@ class Runtime(Spec):
     """How images lie in memory while training; channels_last is often faster for convolutions. What is saved is contiguous."""
     workers: NonNegativeInt = 0
     """Processes that load data; any number gives the same results."""
+    cache: Literal["auto", "memory", "disk", "none"] = "auto"
+    """Decoded samples: auto keeps them in memory, up to 1 GiB a process; memory keeps all; disk keeps them in files; none decodes anew."""
+    cache_folder: FilePath | None = Field(default=None, examples=["/scratch/samples"])
+    """Where cache: disk keeps them, for all runs; graphnas/samples in the user's folder of caches, if left out."""
     threads: PositiveInt | None = Field(default=None, examples=[4])
     """Threads of torch on the CPU; torch's own choice, if left out."""
     checkpoint_every: Every = Field(default=Every(epochs=1), examples=[{"minutes": 10}])

@@ -14,9 +14,8 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from graphnas.data import Batch, Data, describe_inference, open_data
+from graphnas.data import Batch, Data, Loading, describe_inference, open_data
 from graphnas.data.batches import Plan
-from graphnas.data.samples import Samples
 from graphnas.graph.types import Image
 from tests.data.builders import HEIGHT, NORMALS, SEGMENTATION, WIDTH, load, sample, samples, write_tar
 
@@ -35,8 +34,9 @@ def rooms(tmp_path: Path) -> Callable[..., Data]:
     write_tar(tmp_path / "rooms.tar", content)
     write_tar(tmp_path / "test.tar", samples(5))
 
-    def opened(seed: int = 0, only: Any = None, **changes: Any) -> Data:
-        return open_data(load(tmp_path, **{"sources": GROUPED, "transforms": RANDOM, **changes}), seed=seed, tasks=only)
+    def opened(seed: int = 0, only: Any = None, loading: Loading | None = None, **changes: Any) -> Data:
+        pair = load(tmp_path, **{"sources": GROUPED, "transforms": RANDOM, **changes})
+        return open_data(pair, seed=seed, tasks=only, loading=loading)
 
     return opened
 
@@ -302,11 +302,8 @@ def test_several_sources(rooms: Callable[..., Data], tmp_path: Path) -> None:
     assert data.sizes()["test"] == {"normals": 5, "segmentation": 5}
 
 
-def test_what_does_not_fit_into_memory_is_decoded_again(rooms: Callable[..., Data], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Samples.__init__, "__defaults__", (0,))
-    small = rooms()
-    assert small._samples.cache_bytes == 0
-    monkeypatch.undo()
+def test_what_is_not_kept_is_decoded_again(rooms: Callable[..., Data]) -> None:
+    small = rooms(loading=Loading(cache="none"))
     assert all_equal(small.training(0, batch_size=4), rooms().training(0, batch_size=4))
     assert small._samples._kept == {}
 

@@ -91,11 +91,14 @@ def folder(root: Path) -> Written:
     _trees(root, values, "{:04d}".format, ".png")
     for part, found in values.items():
         lines = [f"{number:04d},M{number // 2},{number % 2},{'' if number == 1 else 'Door Lamp'}" for number in range(len(found))]
+        # the second sample has no map, and no objects in view
+        lines[1] = "0001,,1,"
         (root / part / "meta.csv").write_text("\n".join(["id,map,outdoor,objects", *lines]) + "\n")
         for number, sample in enumerate(found):
-            sample |= {"map": f"M{number // 2}", "outdoor": number % 2, **({} if number == 1 else {"objects": "Door Lamp"})}
+            sample |= {"outdoor": number % 2, "objects": [] if number == 1 else ["Door", "Lamp"]}
+            sample |= {} if number == 1 else {"map": f"M{number // 2}"}
     return Written(
-        {"layout": "folder", "train": str(root / "train"), "test": str(root / "test")},
+        {"layout": "folder", "train": str(root / "train"), "test": str(root / "test"), "lists": ["objects"]},
         values,
         _names(values),
         "img",
