@@ -91,8 +91,9 @@ def _cascade(module: nn.Module, arguments: Mapping[str, Tensor], taps: Collectio
             raise
         try:
             return _attempt(module, arguments, taps, output, exporting=True)
-        except RecordError:
-            raise error from None
+        except Refusal as other:
+            looks = other.data_dependent or isinstance(other, Difference)
+            raise (error if looks else other) from None
 
 
 def _attempt(

@@ -237,6 +237,8 @@ class _Recorder(TorchFunctionMode):
 
     def refusal(self, why: str, *, otherwise: str = _MOVE, data_dependent: bool = False) -> Refusal:
         path = self.scope[-1]
+        if "Cache, which" in why:  # of keys and values, which Hugging Face models hand from layer to layer
+            otherwise = "switch the cache off: config.use_cache = False"
         line = running_line(_Recorder.run.__code__, self.module.get_submodule(path))
         found = Refusal(
             f"{path or type(self.module).__name__}: {why} at {line}", path=path, otherwise=otherwise, data_dependent=data_dependent

@@ -45,15 +45,19 @@ def share_tensors(source: nn.Module, made: nn.Module) -> None:
     made._non_persistent_buffers_set.update(source._non_persistent_buffers_set)  # pyright: ignore[reportPrivateUsage]
 
 
+# Hooks that a library puts on its own modules, and that only collect values for what its forwards return: a recording follows them.
+_COLLECTING = ("transformers.utils.output_capturing",)
+
+
 def has_hooks(module: nn.Module) -> bool:
-    """Whether a forward or backward hook is registered on the module itself."""
+    """Whether the user registered a forward or backward hook on the module itself."""
     hooks: list[dict[int, Any]] = [
         module._forward_hooks,  # pyright: ignore[reportPrivateUsage, reportUnknownMemberType]
         module._forward_pre_hooks,  # pyright: ignore[reportPrivateUsage, reportUnknownMemberType]
         module._backward_hooks,  # pyright: ignore[reportPrivateUsage, reportUnknownMemberType]
         module._backward_pre_hooks,  # pyright: ignore[reportPrivateUsage, reportUnknownMemberType]
     ]
-    return any(hooks)
+    return any(getattr(hook, "__module__", None) not in _COLLECTING for kind in hooks for hook in kind.values())
 
 
 def on_cpu(module: _Module) -> _Module:

@@ -163,7 +163,7 @@ class Values:
             return [self.as_node(part) for part in value]
         if is_mapping(value):
             return {key: self.as_node(part) for key, part in value.items()}
-        raise self.refuse(f"an argument of type {type(value).__name__}, which a graph can't hold")
+        raise self.refuse(f"a value of type {type(value).__name__}, which a graph can't hold")
 
     def tensor(self, value: Tensor) -> fx.Node:
         known = self.known.get(id(value))
