@@ -20,7 +20,7 @@ from torch.overrides import TorchFunctionMode
 from graphnas.compiler import intercept
 from graphnas.compiler.narrowing import fields_of, is_list, is_mapping, is_sequence, is_tuple
 from graphnas.compiler.torch_typed import paths_of, sizes_of
-from graphnas.graph.types import ValueType, type_of_shape
+from graphnas.graph.types import Other, ValueType, type_of_shape
 
 _OPERATORS = {"rdiv": "div", "truediv": "div", "rsub": "sub", "rpow": "pow", "rfloordiv": "floordiv", "rmatmul": "matmul"}
 
@@ -31,11 +31,11 @@ class Call:
 
     Args:
         path: The submodule's path, or the value's name.
-        type: The type of what it returned, if that is a tensor.
+        type: The type of what it returned, if that is a tensor; of one that has not one value a sample, ``Other`` with all sizes.
         kind: The class of what it returned.
         parts: Key -> type of the tensors in it, if it returned several values.
         function: Whether it is a function's.
-        reads: Positions in the log of the calls that returned what it was given as an argument of its own, not in a list.
+        reads: Positions in the log of the calls that returned what it was given; to a submodule, not what it was given in a list.
     """
 
     path: str
@@ -85,15 +85,16 @@ def _plain_name(function: str) -> str:
 
 def run_log(module: nn.Module, arguments: Mapping[str, Any]) -> list[Call]:
     """Every call of one run, in order of return: what a tap's glob is matched with."""
-    log = _Log(module)
+    log = _Log(module, next((value.shape[0] for value in arguments.values() if isinstance(value, Tensor)), 0))
     with intercept.module_calls(log.call, module), intercept.autograd_functions(log.apply), torch.no_grad(), log:
         module(**arguments)
     return log.calls
 
 
 class _Log(TorchFunctionMode):
-    def __init__(self, module: nn.Module) -> None:
+    def __init__(self, module: nn.Module, samples: int) -> None:
         super().__init__()
+        self.samples = samples
         self.paths = {id(submodule): path for path, submodule in paths_of(module) if path}
         self.names = ValueNames(self.paths.values())
         self.calls: list[Call] = []
@@ -104,7 +105,7 @@ class _Log(TorchFunctionMode):
         path = self.paths.get(id(called))
         if path is None or self.paused:
             return original(called, *args, **kwargs)
-        reads = self.reads(args, kwargs)
+        reads = self.reads(*args, *kwargs.values())
         self.names.enter(path)
         value = original(called, *args, **kwargs)
         self.names.leave()
@@ -115,7 +116,7 @@ class _Log(TorchFunctionMode):
         """A custom autograd function is one call, as it is to a recorder."""
         if self.paused:
             return original(*args, **kwargs)
-        reads = self.reads(args, kwargs)
+        reads = self.reads(*tensors_in((args, kwargs)))
         self.paused = True
         try:
             value = original(*args, **kwargs)
@@ -127,7 +128,7 @@ class _Log(TorchFunctionMode):
         kwargs = kwargs or {}
         if self.paused:
             return func(*args, **kwargs)
-        reads = self.reads(args, kwargs)
+        reads = self.reads(*tensors_in((args, kwargs)))
         name = getattr(func, "__name__", str(func))
         return self.named(func.__self__.__name__ if name == "__get__" else name, func(*args, **kwargs), reads)
 
@@ -140,15 +141,26 @@ class _Log(TorchFunctionMode):
         position = len(self.calls)
         parts = tensor_parts(value)
         self.calls.append(
-            Call(path, type_of_value(value), type(value).__name__, {k: _type(part) for k, part in parts.items()}, function, reads)
+            Call(
+                path,
+                self.type(value) if isinstance(value, Tensor) else None,
+                type(value).__name__,
+                {key: self.type(part) for key, part in parts.items()},
+                function,
+                reads,
+            )
         )
         for tensor in [value] if isinstance(value, Tensor) else parts.values():
             known = () if function else self.made_by(tensor)  # a module hands on what functions inside it made
             self.makers[id(tensor)] = weakref.ref(tensor), (*known, position)
 
-    def reads(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[int, ...]:
-        given = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
-        return tuple(position for tensor in given for position in self.made_by(tensor))
+    def type(self, value: Tensor) -> ValueType:
+        """The type of a value; one that does not hold one part a sample, such as windows, is of none that has a name."""
+        sizes = sizes_of(value)
+        return (type_of_value(value) if sizes[:1] == (self.samples,) else None) or Other(sizes)
+
+    def reads(self, *given: Any) -> tuple[int, ...]:
+        return tuple(position for value in given if isinstance(value, Tensor) for position in self.made_by(value))
 
     def made_by(self, tensor: Tensor) -> tuple[int, ...]:
         made, positions = self.makers.get(id(tensor), (None, ()))
@@ -157,11 +169,7 @@ class _Log(TorchFunctionMode):
 
 def type_of_value(value: Any) -> ValueType | None:
     """The type of a value of a run, batch first; ``None`` if it is no tensor."""
-    return _type(value) if isinstance(value, Tensor) else None
-
-
-def _type(value: Tensor) -> ValueType:
-    return type_of_shape(sizes_of(value)[1:], floating=value.dtype.is_floating_point)
+    return type_of_shape(sizes_of(value)[1:], floating=value.dtype.is_floating_point) if isinstance(value, Tensor) else None
 
 
 def tensor_parts(value: Any) -> dict[int | str, Tensor]:
