@@ -2,6 +2,7 @@
 #
 #   make quickstart   the whole way on real images, in a few minutes: runs/quickstart
 #   make test         the test suite
+#   make test-faults  what happens when a run is killed, a disk is full, a file is damaged: a table
 #   make test-nightly the tests that take minutes each
 #   make families     the networks that people really use, one by one, in about an hour: docs/families.md
 #   make lint         ruff, pyright, import-linter
@@ -50,6 +51,9 @@ quickstart: $(VENV)/.installed
 
 test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-faults: $(VENV)/.installed-test
+	$(BIN)/python -m pytest tests/faults -m ""
 
 test-nightly: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -m nightly

@@ -59,7 +59,8 @@ def save(stem: Path, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -
     }
     new_json, new_tensors = _files(stem, _NEW)
     try:
-        new_json.unlink(missing_ok=True)  # of a crash: its tensors are about to be replaced
+        _settle(stem)
+        new_json.unlink(missing_ok=True)  # of a crash, and not whole: its tensors are about to be replaced
         write_durably(new_tensors, data)
         write_durably(new_json, f'{{"head": {json.dumps(head)}, "values": {text}}}\n'.encode())
         read_back = _try(new_json, [new_tensors])
@@ -67,11 +68,7 @@ def save(stem: Path, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -
             raise RunError(
                 f"what was read back differs from what was written: {read_back}", where=Where(str(new_tensors)), fix="check the disk"
             )
-        for source, target in ((_CURRENT, _PREVIOUS), (_NEW, _CURRENT)):
-            for old, new in zip(_files(stem, source), _files(stem, target), strict=True):
-                if old.exists():
-                    os.replace(old, new)
-        _sync_folder(stem.parent)
+        _move_up(stem)
     except OSError as error:
         said = error.strerror or type(error).__name__
         raise RunError(
@@ -79,6 +76,28 @@ def save(stem: Path, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -
             where=Where(str(new_tensors)),
             fix="make room or allow writing there, then --resume; the last checkpoint is whole",
         ) from error
+
+
+def _move_up(stem: Path) -> None:
+    """The current checkpoint becomes the previous one, and the new one the current one; those of their files that are there."""
+    for source, target in ((_CURRENT, _PREVIOUS), (_NEW, _CURRENT)):
+        for old, new in zip(_files(stem, source), _files(stem, target), strict=True):
+            if old.exists():
+                os.replace(old, new)
+    _sync_folder(stem.parent)
+
+
+def _settle(stem: Path) -> None:
+    """Finish the renaming that a crash cut short: what is whole there is not written over before there is something newer."""
+    new_json, new_tensors = _files(stem, _NEW)
+    current_json, current_tensors = _files(stem, _CURRENT)
+    if not new_tensors.exists():
+        return
+    if new_json.exists():
+        if isinstance(_try(new_json, [new_tensors]), Checkpoint):
+            _move_up(stem)
+    elif current_json.exists() and isinstance(_try(current_json, [new_tensors]), Checkpoint):
+        os.replace(new_tensors, current_tensors)
 
 
 def load(stem: Path) -> Checkpoint | None:

@@ -43,6 +43,8 @@ def score(
 ) -> dict[str, dict[str, Scores]]:
     """Evaluate networks side by side in one pass over a split.
 
+    Where a task's metrics choose something (a threshold), those of the test are of what is chosen on validation, in a pass over that.
+
     Args:
         networks: Name -> ``network(**inputs) -> {task: prediction}``; left in eval mode.
         tasks: The tasks to score; a network is scored on those that it predicts.
@@ -54,29 +56,56 @@ def score(
     Returns:
         Network -> task -> scores.
     """
-    for network in networks.values():
-        network.eval()
-    tallies: dict[str, dict[str, _Tally]] = {name: {} for name in networks}
-    with torch.no_grad():  # not inference_mode: a module may cache what it makes here and train with it later
-        for batch in data.evaluation(split, batch_size, workers):
-            inputs = precision.move(batch.inputs)
-            for name, network in networks.items():
-                with precision.autocast():
-                    predictions = predict(network, inputs)
-                known = {task: kind for task, kind in tasks.items() if task in predictions}
-                losses = task_losses(predictions, batch, known, precision.device)
-                for task, loss in losses.items():
-                    rows = batch.rows[task].to(precision.device)
-                    tally = tallies[name].setdefault(task, _Tally(tasks[task]))
-                    tally.add(predictions[task].float()[rows], batch.targets[task].to(precision.device), float(loss))
-    return {name: {task: tally.scores() for task, tally in found.items()} for name, found in tallies.items()}
+    pass_over = _Pass(networks, data, batch_size, precision, workers)
+    found: dict[str, dict[str, _Tally]] = {}
+    if split == "test":
+        choosing = {task: kind for task, kind in tasks.items() if kind.chooses and data.sizes()["validation"].get(task)}
+        found = pass_over.tallies("validation", choosing, {}) if choosing else {}
+    tallies = pass_over.tallies(split, tasks, found)
+    return {name: {task: tally.scores() for task, tally in each.items()} for name, each in tallies.items()}
+
+
+@dataclass(frozen=True)
+class _Pass:
+    """How a split is gone over."""
+
+    networks: Mapping[str, nn.Module]
+    data: Data
+    batch_size: int
+    precision: Precision
+    workers: int
+
+    def tallies(
+        self, split: Split, tasks: Mapping[str, TaskType], before: Mapping[str, Mapping[str, _Tally]]
+    ) -> dict[str, dict[str, _Tally]]:
+        """Network -> task -> sums, measured with what was found ``before``."""
+        precision = self.precision
+        for network in self.networks.values():
+            network.eval()
+        tallies: dict[str, dict[str, _Tally]] = {name: {} for name in self.networks}
+        with torch.no_grad():  # not inference_mode: a module may cache what it makes here and train with it later
+            for batch in self.data.evaluation(split, self.batch_size, self.workers):
+                inputs = precision.move(batch.inputs)
+                for name, network in self.networks.items():
+                    with precision.autocast():
+                        predictions = predict(network, inputs)
+                    known = {task: kind for task, kind in tasks.items() if task in predictions}
+                    losses = task_losses(predictions, batch, known, precision.device)
+                    for task, loss in losses.items():
+                        rows = batch.rows[task].to(precision.device)
+                        if task not in tallies[name]:
+                            tallies[name][task] = _Tally(tasks[task], before.get(name, {}).get(task))
+                        tallies[name][task].add(predictions[task].float()[rows], batch.targets[task].to(precision.device), float(loss))
+        return tallies
 
 
 class _Tally:
-    """Sums over the batches of a split, for one network and task."""
+    """Sums over the batches of a split, for one network and task, measured with what was found on another."""
 
-    def __init__(self, task: TaskType) -> None:
+    def __init__(self, task: TaskType, before: _Tally | None = None) -> None:
         self._metrics = task.new_metrics()
+        if before is not None:
+            self._metrics.use(before.found())
         self._loss = 0.0
         self._samples = 0
 
@@ -84,6 +113,10 @@ class _Tally:
         self._metrics.update(prediction, target)
         self._loss += loss * len(target)
         self._samples += len(target)
+
+    def found(self) -> Mapping[str, float]:
+        """What the metrics chose."""
+        return self._metrics.found()
 
     def scores(self) -> Scores:
         return Scores(self._metrics.compute(), self._loss / self._samples, self._samples)

@@ -351,6 +351,8 @@ def _line(rows: list[Row], budget: Budget) -> str:
     for row in rows:
         values = [f"loss {row.loss:.4g}"] if row.loss is not None else []
         for name, value in row.metrics.items():
+            if "/" in name:  # a detail, such as the value of one class
+                continue
             cut = f" (cut {row.cut_metrics[name]:.4g})" if name in row.cut_metrics else ""
             values.append(f"{name} {value:.4g}{cut}")
         parts.append(f"{row.task} {row.split} {', '.join(values)}")
