@@ -132,7 +132,7 @@ def _facts(spec: NetworkSpec | SearchSpaceSpec | TaskPairSpec) -> dict[str, int 
             "parameters": list(spec.parameters),
             "nodes": len(spec.nodes),
             "outputs": list(spec.outputs),
-            "stages": list(spec.taps),
+            "stages": spec.taps if isinstance(spec.taps, str) else list(spec.taps),
         }
     if isinstance(spec, SearchSpaceSpec):
         return {

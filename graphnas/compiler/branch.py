@@ -14,6 +14,7 @@ from graphnas.compiler.calls import Call, run_log, type_of_value
 from graphnas.compiler.checked import ancestors_of, checked_recording, failing
 from graphnas.compiler.outputs import prediction_in
 from graphnas.compiler.plain import names_of, typed_graph
+from graphnas.compiler.stages import default_taps, first_recorded, no_default
 from graphnas.compiler.tap_types import TapType, tap_types
 from graphnas.compiler.taps import TapRequest, resolve_taps, tap_node
 from graphnas.compiler.verify import untouched
@@ -62,7 +63,7 @@ class Branch:
     def from_module(
         module: nn.Module,
         *,
-        taps: Mapping[str, Any],
+        taps: Mapping[str, Any] | None = None,
         example: Tensor | Mapping[str, Tensor],
         output: str | int | None = None,
         spec: NetworkSpec | None = None,
@@ -72,7 +73,8 @@ class Branch:
 
         Args:
             module: Any module. Its buffers, mode and the random state are left as they were; its parameters are shared, not copied.
-            taps: Stage -> globs of submodule names (or what a spec's ``taps:`` holds: ``{match, split, class, output, layout}``).
+            taps: Stage -> globs of the names of submodules and of values inside them (or what a spec's ``taps:`` holds: ``{match, split,
+                class, output, layout}``); left out, stages found by how the module is built.
             example: The forward's first argument, (N, ...), or its arguments by name.
             output: Which of the outputs is the prediction, if the module returns several: a name, or an index.
             spec: The network spec that the module was built from; its lines are named in messages.
@@ -80,14 +82,32 @@ class Branch:
         Returns:
             The branch, checked: bitwise equal to the module in eval and train mode, and with another batch size.
         Raises:
-            RecordError: A tap that is not there, or a forward that a graph can't hold; names the line and why.
+            RecordError: A tap that is not there, no stages known by default, or a forward that a graph can't hold; names the line and why.
         """
         arguments = _arguments(module, example)
-        wanted = {stage: TapSpec.model_validate(tap) for stage, tap in taps.items()}
         with untouched(module):
             module.eval()
             log = _log(module, arguments)
-            requests = resolve_taps(module, wanted, log, spec)
+        if taps is not None:
+            wanted = {stage: TapSpec.model_validate(tap) for stage, tap in taps.items()}
+            return Branch._recorded(module, arguments, wanted, log, output, spec, rebuild)
+        return first_recorded(
+            default_taps(module, log, arguments),
+            lambda wanted: Branch._recorded(module, arguments, wanted, log, output, spec, rebuild),
+            no_default(module, spec),
+        )
+
+    @staticmethod
+    def _recorded(
+        module: nn.Module,
+        arguments: Mapping[str, Tensor],
+        wanted: Mapping[str, TapSpec],
+        log: Sequence[Call],
+        output: str | int | None,
+        spec: NetworkSpec | None,
+        rebuild: Callable[[], nn.Module] | None,
+    ) -> Branch:
+        requests = resolve_taps(module, wanted, log, spec)
         types = tap_types(module, requests, log, map(type_of_value, arguments.values()))
         checked = checked_recording(module, arguments, taps=[(request.name, request.select) for request in requests], output=output)
         recording = checked.recording

@@ -93,7 +93,7 @@ def spec_branch(network: NetworkSpec, graph: Graph, module: nn.Module) -> Branch
     """The branch of a network that was lowered from its spec."""
     return Branch.from_module(
         module,
-        taps=network.taps,
+        taps=None if network.taps == "default" else network.taps,
         example=example_inputs({node.name: node.type for node in graph.inputs if node.type is not None}),
         spec=network,
         rebuild=lambda: lower(network, graph),

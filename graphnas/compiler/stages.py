@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal, TypeVar
 
 from torch import Tensor, nn
 
@@ -21,8 +22,10 @@ from graphnas.compiler.calls import Call
 from graphnas.compiler.torch_typed import own_parameters, paths_of
 from graphnas.errors import RecordError
 from graphnas.graph.types import Image, Tokens, ValueType
-from graphnas.spec.network import TapSpec
+from graphnas.spec.network import NetworkSpec, TapSpec
 
+Result = TypeVar("Result")
+Layout = Literal["nhwc"] | None
 _CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 _ENCODERS = ("encoder", "backbone")  # what a network with a decoder calls the part that the default stages lie in
 _STAGES = 4  # into which blocks of one resolution are split, and up to which containers are stages as they are
@@ -44,7 +47,7 @@ class Block:
     parent: str
     output: int | str | None
     type: Image | Tokens
-    layout: str | None
+    layout: Layout
 
     @property
     def positions(self) -> int:
@@ -70,9 +73,29 @@ def default_taps(module: nn.Module, log: Sequence[Call], arguments: Mapping[str,
     return [choice for i, choice in enumerate(choices) if choice and choice not in choices[:i]]
 
 
-def no_default(module: nn.Module) -> RecordError:
+def first_recorded(
+    choices: Sequence[Mapping[str, TapSpec]], record: Callable[[Mapping[str, TapSpec]], Result], none: RecordError
+) -> Result:
+    """The first choice of stages that a module can be recorded with.
+
+    Raises:
+        RecordError: None can; of the last one, which asks for least. ``none``, where there are no choices.
+    """
+    failed = none
+    for choice in choices:
+        try:
+            return record(choice)
+        except RecordError as error:
+            failed = error
+    raise failed
+
+
+def no_default(module: nn.Module, spec: NetworkSpec | None = None) -> RecordError:
+    """What to say where no stages are known by default."""
     return RecordError(
         f"no stages are known by default for {type(module).__name__}: nothing in it looks like blocks in a row",
+        where=None if spec is None else spec.where("taps"),
+        path="" if spec is None else "taps",
         fix="name taps; `graphnas taps MODEL` lists what can be tapped",
     )
 
@@ -237,7 +260,7 @@ class _Structure:
                 return found
         return None
 
-    def spatial(self, type: ValueType | None, layout: str) -> tuple[Image | Tokens, str | None] | None:
+    def spatial(self, type: ValueType | None, layout: str) -> tuple[Image | Tokens, Layout] | None:
         """A value with positions, and its layout where it has one of its own."""
         if isinstance(type, Tokens):
             return (type, None) if type.length > 1 else None
@@ -250,7 +273,7 @@ class _Structure:
 
     def with_layouts(self, blocks: Sequence[Block]) -> list[Block]:
         """The blocks; one whose shape fits both layouts has that of the others of its class."""
-        clear: dict[type[nn.Module], str | None] = {}
+        clear: dict[type[nn.Module], Layout] = {}
         turned: dict[str, Block] = {}
         for block in blocks:
             as_nhwc = self.spatial(self.log[self.position[block.name]].part(block.output), "nhwc")
@@ -293,7 +316,7 @@ def _stages(blocks: Sequence[Block]) -> dict[str, TapSpec]:
         groups = _quarters(blocks)
     named = {f"s{i}": group for i, group in enumerate(_one_kind(groups), 1)}
     return {
-        stage: TapSpec(match=tuple(block.name for block in group), output=group[0].output, layout=group[0].layout)  # pyright: ignore
+        stage: TapSpec(match=tuple(block.name for block in group), output=group[0].output, layout=group[0].layout)
         for stage, group in named.items()
     }
 

@@ -136,8 +136,8 @@ class NetworkSpec(Document):
     """Name -> operation; in any order, each reads inputs and other nodes by name."""
     outputs: dict[Text, Text] = Field(min_length=1, examples=[{"prediction": "head"}])
     """Name -> node; the plain name of one node is that of the prediction."""
-    taps: dict[Text, TapSpec] = Field(default={}, examples=[{"s1": "encoder.layer1.*"}])
-    """Stage -> the values that links may start and end at; none, if left out."""
+    taps: dict[Text, TapSpec] | Literal["default"] = Field(default={}, examples=[{"s1": "encoder.layer1.*"}])
+    """Stage -> the values that links may start and end at; none, if left out; ``default`` for stages found by how the network is built."""
 
     @field_validator("parameters", "inputs", "taps", mode="before")
     @classmethod
