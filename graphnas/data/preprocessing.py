@@ -18,8 +18,10 @@ def normalization(written: Any) -> Normalization:
     """What ``normalize`` of an input says: ``imagenet``, ``none``, or something with ``mean`` and ``std``, of one or three channels.
 
     Raises:
-        DataError: Another number of channels.
+        DataError: Another number of channels; or ``backbone``, which a search replaces by what its networks expect.
     """
+    if written == "backbone":
+        raise DataError("what the backbone expects is known within a search", fix="imagenet, none, or {mean: [...], std: [...]}")
     if written == "imagenet":
         return IMAGENET
     if written == "none":

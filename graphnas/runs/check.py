@@ -5,7 +5,7 @@ from __future__ import annotations
 from graphnas.compiler import Supernet
 from graphnas.data import Data
 from graphnas.errors import Problem, SpecError, suggest
-from graphnas.runs.phases import named_alphas
+from graphnas.runs.phases import named_alphas, task_types
 from graphnas.search.optimizers import build_optimizer, unmatched, without_branch
 from graphnas.spec import SearchSpec
 
@@ -16,7 +16,7 @@ def check(spec: SearchSpec, net: Supernet, data: Data) -> None:
     Raises:
         SpecError: All that is wrong.
     """
-    problems = [*_inputs(spec, net), *_select(spec, data), *_alphas(spec, net), *_optimizers(spec, net)]
+    problems = [*_inputs(spec, net), *_predictions(spec, net), *_select(spec, data), *_alphas(spec, net), *_optimizers(spec, net)]
     if problems:
         raise SpecError(problems)
 
@@ -33,6 +33,17 @@ def _inputs(spec: SearchSpec, net: Supernet) -> list[Problem]:
         for name in net.recorded[task].inputs
         if name not in known
     ]
+
+
+def _predictions(spec: SearchSpec, net: Supernet) -> list[Problem]:
+    known, problems = task_types(spec.task_pair), list[Problem]()
+    for task in net.tasks:
+        graph = net.recorded[task].graph
+        wrong = known[task].misfit(graph.by_name[graph.outputs["prediction"]].type)
+        if wrong is not None:
+            fix = "a head with out_channels: $out_channels" + ("; linear_head predicts a vector" if known[task].per_sample else "")
+            problems.append(spec.problem(f"the network of {task!r} does not fit: {wrong}", "networks", task, fix=fix))
+    return problems
 
 
 def _select(spec: SearchSpec, data: Data) -> list[Problem]:

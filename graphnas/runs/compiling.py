@@ -8,6 +8,7 @@ from typing import Any
 from graphnas.compiler import Branch, Supernet, build
 from graphnas.data import open_data
 from graphnas.runs.check import check
+from graphnas.runs.normalization import normalized
 from graphnas.spec import SearchSpec
 
 
@@ -21,6 +22,7 @@ def compile(spec: SearchSpec, *, networks: Mapping[str, Branch] | None = None, d
     Raises:
         GraphNASError: Data, networks or space that do not fit, or a constraint that can't be proven.
     """
+    spec = normalized(spec, networks or {})
     opened = open_data(spec.task_pair, seed=spec.seed, tasks=tuple(spec.task_pair.tasks), datasets=data or {})
     net = build(spec, opened.input_types(), networks=networks)
     check(spec, net, opened)

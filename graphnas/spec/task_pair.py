@@ -31,10 +31,10 @@ class Normalization(Spec):
 
 
 def _normalization(value: Any) -> Any:
-    if value in ("none", "imagenet") or isinstance(value, Normalization):
+    if value in ("none", "imagenet", "backbone") or isinstance(value, Normalization):
         return value
     if isinstance(value, str):
-        raise problem(f"unknown normalization {value!r}", suggest(value, ["imagenet", "none"]))
+        raise problem(f"unknown normalization {value!r}", suggest(value, ["backbone", "imagenet", "none"]))
     return Normalization.model_validate(value)
 
 
@@ -44,8 +44,8 @@ class InputSpec(Spec):
     telling: ClassVar[str | None] = "key"
     key: Text = Field(examples=["img.png"])
     """The image's name within a sample: a member of a tar, a folder of a tree, a key of a dict."""
-    normalize: Annotated[Literal["none", "imagenet"] | Normalization, BeforeValidator(_normalization)] = "none"
-    """imagenet, none (values in [0, 1]), or {mean: [...], std: [...]}."""
+    normalize: Annotated[Literal["none", "imagenet", "backbone"] | Normalization, BeforeValidator(_normalization)] = "none"
+    """imagenet; none (values in [0, 1]); {mean: [...], std: [...]}; or backbone: as the published weights of a search's networks expect."""
 
 
 class TaskPairSpec(Document):

@@ -125,4 +125,5 @@ class BoundaryMetrics(Metrics):
         return {} if math.isnan(values["threshold"]) else {"threshold": values["threshold"]}
 
     def use(self, found: Mapping[str, float]) -> None:
-        self._chosen = round(found["threshold"] * BINS)
+        if "threshold" in found:
+            self._chosen = round(found["threshold"] * BINS)
