@@ -17,10 +17,14 @@ from graphnas.spec.network import NetworkSpec
 
 ROOT = Path(__file__).parents[2]
 SMALL: dict[str, dict[str, Any]] = {
+    "resnet-deeplab": {"model": "resnet18", "pretrained": False},
     "resnet-fpn": {"model": "resnet18", "pretrained": False, "channels": 16},
     "small-resnet-fpn": {"channels": 16},
+    "vgg16-deeplab": {"pretrained": False, "channels": 16},
     "vit-dpt": {"model": "vit_tiny_patch16_224", "pretrained": False, "channels": 16},
+    "vit-reassemble": {"model": "vit_tiny_patch16_224", "pretrained": False, "channels": 16},
 }
+STAGES = {"vgg16-deeplab": ["s1", "s2", "s3", "s4", "s5"]}
 
 
 def loaded(source: str | Path) -> NetworkSpec:
@@ -40,7 +44,7 @@ def test_shipped(name: str) -> None:
     assert str(graph.by_name[graph.outputs["prediction"]].type) == "image[5, 64, 96]"
     module = lower(spec, graph)
     branch = Branch.from_module(module, taps=dict(spec.taps), example=torch.rand(2, 3, 64, 96), spec=spec)
-    assert list(branch.graph.stages) == ["s1", "s2", "s3", "s4"]
+    assert list(branch.graph.stages) == STAGES.get(name, ["s1", "s2", "s3", "s4"])
     assert not branch.fixed_size
     with torch.no_grad():
         assert module.eval()(torch.rand(1, 3, 128, 64)).shape == (1, 5, 128, 64)
