@@ -139,7 +139,7 @@ def _built(description: Mapping[str, Any], source: Path) -> nn.Module:
             fix="gn.load(folder, into=YourClass(...)), or gn.register_network and name it in a spec",
         )
     try:
-        network = parse_spec(description["network"], kind="network", folder=source)
+        network = parse_spec(description["network"], kind="network", references=False)
         assert isinstance(network, NetworkSpec)
         shapes = description["inputs"]
         types = {name: parse_type(text).bind(shapes[name][1:]) for name, text in network.inputs.items()}

@@ -65,13 +65,18 @@ def load_spec(source: str | Path, *, kind: str | None = None, overrides: Sequenc
     raise SpecError(in_order(problems))
 
 
-def parse_spec(data: Mapping[str, Any], *, kind: str | None = None, folder: str | Path | None = None) -> Any:
+_CLOSED: ContextVar[bool] = ContextVar("closed", default=False)
+"""Whether what is read may refer to nothing outside of it."""
+
+
+def parse_spec(data: Mapping[str, Any], *, kind: str | None = None, folder: str | Path | None = None, references: bool = True) -> Any:
     """The same from data.
 
     Args:
         data: As a file would hold it; references are followed.
         kind: The kind that it must be.
         folder: Where relative paths start from; the current folder, if left out.
+        references: Whether the data may name files and presets; if not, all must be in the data themselves.
     Raises:
         SpecError: All that is wrong, in the data and in the files that they name.
     """
@@ -79,10 +84,13 @@ def parse_spec(data: Mapping[str, Any], *, kind: str | None = None, folder: str 
     if (wrong := _unknown_kind(data, None, kind) or _unexpected(data, None, kind)) is not None:
         raise SpecError(wrong)
     with _session(), _folder(os.path.abspath(folder) if folder is not None else os.getcwd()):
+        token = _CLOSED.set(not references)
         try:
             return KINDS[data.get("kind", kind)].model_validate(data)
         except ValidationError as error:
             raise SpecError(in_order(problems_of(error, data, None))) from None
+        finally:
+            _CLOSED.reset(token)
 
 
 # -- references
@@ -98,6 +106,8 @@ def load_reference(value: str | Located, model: type[Document], handler: Callabl
     Raises:
         ValidationError: It can't be found, or is wrong; problems in the file have its places.
     """
+    if _CLOSED.get():
+        raise problem(f"{value!r} is outside of what is read, where nothing may be named", "the content itself")
     with _session() as session:
         if isinstance(value, Located):
             if session.chain and session.chain[-1][1] is value:

@@ -51,9 +51,10 @@ def names_in(node: Any, operation: Named) -> dict[Path_, str]:
         operation: Chooses the node's model.
     """
     found = dict(_names_in(node, ()))
-    if not found or isinstance(node, str):
+    if not found or not isinstance(node, Mapping):
         return found
-    apart = {field for model in registered(operation.registry, node.get(operation.key)) for field in _documents_in(model)}
+    name = cast(Mapping[str, Any], node).get(operation.key)
+    apart = {field for model in registered(operation.registry, name) for field in _documents_in(model)}
     return {path: text for path, text in found.items() if path[0] not in apart}
 
 

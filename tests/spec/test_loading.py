@@ -211,11 +211,11 @@ def test_problems_in_all_files_come_at_once_and_once(files: Files) -> None:
 
 def test_what_can_not_be_read_does_not_hide_the_rest(files: Files) -> None:
     files(
-        pair_yaml=PAIR.replace("primary: a", "primary: a\nprimary: b").replace("classes: 3", "classes: 1, key: !x z"), space_json='{"kind"}'
+        pair_yaml=PAIR.replace("primary: a", "primary: a\nprimary: b").replace("classes: 3", "classes: 0, key: !x z"), space_json='{"kind"}'
     )
     assert message("search.yaml") == (
         "pair.yaml:3:1: the key 'primary' stands twice\n  fix: the first is at pair.yaml:2:1: remove one\n"
-        "pair.yaml:6:93: tasks.b.classes: must be 2 or more, got 1\n  fix: classes: 2\n"
+        "pair.yaml:6:93: tasks.b.classes: must be 1 or more, got 0\n  fix: classes: 1\n"
         "pair.yaml:6:96: tasks.b: the key 'key' stands twice\n  fix: the first is at pair.yaml:6:72: remove one\n"
         "pair.yaml:6:101: tasks.b.key: YAML tags such as !x are not read\n  fix: remove !x\n"
         "space.json:1:8: not JSON: expected ':' after a key"
