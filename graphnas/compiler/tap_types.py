@@ -52,7 +52,7 @@ def tap_types(
             try:
                 found[request.name] = _tap_type(network, request)
             except TypeRuleError as error:
-                problems.append(Problem(f"tap {request.name!r} {error}", request.where, fix=error.fix))
+                problems.append(Problem(f"tap {request.name!r}: {error}", request.where, fix=error.fix))
     if problems:
         raise RecordError(problems)
     return found
@@ -62,14 +62,14 @@ def _tap_type(network: Network, request: TapRequest) -> TapType:
     value = request.found
     if isinstance(value, Tokens):
         if request.layout is not None:
-            raise TypeRuleError(f"is {value}, which has no layout", fix="leave layout out")
+            raise TypeRuleError(f"{value} has no layout", fix="leave layout out")
         return TapType(_tokens(network, request, value))
     if request.prefix is not None or request.grid is not None:
-        raise TypeRuleError(f"is {value}, which has no patches", fix="leave prefix and grid out")
+        raise TypeRuleError(f"{value} has no patches", fix="leave prefix and grid out")
     if isinstance(value, Image):
         return _image(network, request, value)
     if value is None or isinstance(value, Other):
-        raise TypeRuleError(f"is {value}, which no link can read", fix="tap an image, tokens or a vector")
+        raise TypeRuleError(f"no link can read {value}", fix="tap an image, tokens or a vector")
     return TapType(value)
 
 
@@ -83,8 +83,8 @@ def _image(network: Network, request: TapRequest, value: Image) -> TapType:
     if request.layout is None and not network.channels_last(request.name):
         if network.looks_channels_last(value):
             raise TypeRuleError(
-                f"has sizes {list(value.shape)}: its height and width are in the input's proportions only if its channels come last",
-                fix="layout: nhwc, or layout: nchw if they do come first",
+                f"sizes {list(value.shape)} have the proportions of the input only if the channels come last",
+                fix="layout: nhwc; or layout: nchw, if they do come first",
             )
         return TapType(value)
     if request.layout == "nchw":

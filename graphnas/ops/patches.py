@@ -5,7 +5,7 @@ A tensor (N, L, D) does not tell which of its L tokens are patches, nor (N, a, b
 * **prefix tokens**: ``num_prefix_tokens`` (timm), or the parameters that hold them: ``cls_token``, ``register_tokens``, ... (all others);
 * **the patch grid**: the image that the last convolution made before (patches are cut by one), with Swin's stages its halves; the grid that
   ``patch_embed.grid_size`` names (timm), or the network's input in patches of ``patch_size`` (torchvision, timm, Hugging Face's config);
-* **channels last**: ``output_fmt`` (timm), torchvision's Swin, and any ``nn.Linear`` or ``nn.LayerNorm`` that makes the value.
+* **channels last**: ``output_fmt`` (timm), what torchvision's Swin and timm's VOLO do it in, and ``nn.Linear`` and ``nn.LayerNorm``.
 
 Nothing is guessed: a grid must give the number of tokens exactly, and where none does it stays unknown, for the tap to name it.
 """
@@ -24,9 +24,10 @@ from graphnas.graph.types import Image, Tokens, ValueType
 from graphnas.ops.base import TypeRuleError
 
 Grid = tuple[int, int]
-_PREFIX_TOKENS = re.compile(r"(cls|class|dist|distillation|reg|register|storage)_tokens?")
+_PREFIX_TOKENS = re.compile(r"(cls|class|dist|distillation|reg|register|storage)_tokens?(?:\d*)")  # numbered: one a stage
 _REORDERED = ("Hiera",)  # tokens lie in the order of its mask units
-_HALVING = ("Swin", "Levit")  # tokens of later stages are cut from those of earlier ones, without a convolution
+_HALVING = ("Swin", "Levit", "MultiScale")  # tokens of later stages are cut from those of earlier ones, without a convolution
+_LAST = {"torchvision.models.swin_transformer": "features", "timm.models.volo": "network"}  # what works with channels last
 _SHAPED = (nn.Conv2d, nn.ConvTranspose2d, nn.BatchNorm2d, nn.GroupNorm, nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d)
 
 
@@ -71,7 +72,7 @@ class Network:
             first = value.length - math.prod(grid) if prefix is None else prefix
             if first < 0 or first + math.prod(grid) != value.length:
                 named = f"a grid of {list(grid)}" + (f" and {prefix} prefix tokens" if prefix else "")
-                message = f"{named} make {math.prod(grid) + (prefix or 0)} tokens, there are {value.length}"
+                message = f"{named} makes {math.prod(grid) + (prefix or 0)} tokens, there are {value.length}"
                 raise TypeRuleError(message, field="grid", fix=f"prefix + ROWS * COLUMNS must be {value.length}")
             return replace(value, prefix=first, grid=grid)
         assert prefix is not None
@@ -88,14 +89,16 @@ class Network:
         maker, *_ = around = self.around(path)
         if isinstance(maker, _SHAPED):
             return False
-        if isinstance(maker, nn.Linear) or type(maker) is nn.LayerNorm:  # timm's LayerNorm2d is one of (N, C, H, W)
+        if isinstance(maker, nn.LayerNorm):  # LayerNorm2d is one of (N, C, H, W), and Hugging Face's may be either
+            return "2d" not in type(maker).__name__ and getattr(maker, "data_format", "channels_last") == "channels_last"
+        if isinstance(maker, nn.Linear):
             return True
         for inner, owner in zip((None, *around), around, strict=False):
             told = getattr(owner, "output_fmt", None) or getattr(getattr(owner, "patch_embed", None), "output_fmt", None)
             if told is not None:
                 return str(getattr(told, "value", told)) == "NHWC"
-            if type(owner).__module__ == "torchvision.models.swin_transformer" and inner is getattr(owner, "features", None):
-                return inner is not None
+            if inner is not None and inner is getattr(owner, _LAST.get(type(owner).__module__, ""), None):
+                return True
         return False
 
     def looks_channels_last(self, value: Image) -> bool:
@@ -129,9 +132,10 @@ class Network:
     def _held(self, module: nn.Module) -> int | None:
         """The prefix tokens that are parameters of the first module inside that has any."""
         if id(module) not in self.held:
-            tokens = [parameter for name, parameter in module.named_parameters(recurse=False) if _PREFIX_TOKENS.fullmatch(name)]
+            own = module.named_parameters(recurse=False)
+            tokens = {match[1]: _count(parameter) for name, parameter in own if (match := _PREFIX_TOKENS.fullmatch(name))}
             inner = (self._held(child) for child in _children(module).values())
-            self.held[id(module)] = sum(map(_count, tokens)) if tokens else next((found for found in inner if found is not None), None)
+            self.held[id(module)] = sum(tokens.values()) if tokens else next((found for found in inner if found is not None), None)
         return self.held[id(module)]
 
     def _grids(self, around: Sequence[nn.Module]) -> Iterator[Grid]:
