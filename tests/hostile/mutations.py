@@ -8,7 +8,8 @@ import string
 from typing import Any
 
 JUNK: tuple[Any, ...] = (
-    None, True, False, 0, -1, 3, 10**30, 0.5, -2.5, 1e300, "", "x", "$x", "$", "**", "../..", "a -> b", "image[3, H, W]", "\u2028", "x" * 500,
+    None, True, False, 0, -1, 3, 10**30, 0.5, -2.5, 1e300, "", "x", "$x", "$", "**", "../..", "a -> b", "image[3, H, W]", "\u2028", 
+    "x" * 500,
     [], [[]], [None], {}, {"op": "relu"}, {"": ""}, {"use": "."}, ["a", "a"], {"type": "sum"}, [1, 2], "aux-nas", "resnet-fpn",
 )  # fmt: skip
 
@@ -19,7 +20,8 @@ def mutated(data: Any, chance: random.Random) -> Any:
     for _ in range(chance.randint(1, 3)):
         places = list(_places(made))
         if places:
-            _change(*chance.choice(places), chance)
+            container, key = chance.choice(places)
+            _change(container, key, chance)
     return made
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import time
@@ -51,10 +52,8 @@ def whole_search() -> dict[str, Any]:
 def compiled(search: gn.SearchSpec) -> None:
     """Built as far as it goes without data."""
     inputs = {name: Image(3, 24, 32) for name in search.task_pair.inputs}
-    try:
-        build(search, inputs)
-    except gn.GraphNASError as error:
-        assert all(problem.message for problem in error.problems)
+    with contextlib.suppress(gn.GraphNASError):
+        assert build(search, inputs).tasks
 
 
 @pytest.mark.parametrize("path", SPECS, ids=[path.stem for path in SPECS])
