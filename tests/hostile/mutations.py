@@ -8,7 +8,7 @@ import string
 from typing import Any
 
 JUNK: tuple[Any, ...] = (
-    None, True, False, 0, -1, 3, 10**30, 0.5, -2.5, 1e300, "", "x", "$x", "$", "**", "../..", "a -> b", "image[3, H, W]", "\u2028", 
+    None, True, False, 0, -1, 3, 10**30, 0.5, -2.5, 1e300, "", "x", "$x", "$", "**", "../..", "a -> b", "image[3, H, W]", "\u2028",
     "x" * 500,
     [], [[]], [None], {}, {"op": "relu"}, {"": ""}, {"use": "."}, ["a", "a"], {"type": "sum"}, [1, 2], "aux-nas", "resnet-fpn",
 )  # fmt: skip
