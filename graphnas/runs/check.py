@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import chain
+
 from graphnas.compiler import Supernet
 from graphnas.data import Data
 from graphnas.errors import Problem, SpecError, suggest
 from graphnas.runs.phases import named_alphas, task_types
+from graphnas.runs.training_size import refused_sizes
 from graphnas.search.optimizers import build_optimizer, unmatched, without_branch
 from graphnas.spec import SearchSpec
 
@@ -16,7 +19,8 @@ def check(spec: SearchSpec, net: Supernet, data: Data) -> None:
     Raises:
         SpecError: All that is wrong.
     """
-    problems = [*_inputs(spec, net), *_predictions(spec, net), *_select(spec, data), *_alphas(spec, net), *_optimizers(spec, net)]
+    found = (_inputs(spec, net), _predictions(spec, net), refused_sizes(spec, net), _select(spec, data), _alphas(spec, net))
+    problems = [*chain.from_iterable(found), *_optimizers(spec, net)]
     if problems:
         raise SpecError(problems)
 
