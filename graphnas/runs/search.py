@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 
-from graphnas import __version__
 from graphnas.compiler import Branch, Supernet, build, copied
 from graphnas.compiler.weights import load_weights
 from graphnas.data import Data, Loading, open_data
@@ -24,6 +23,7 @@ from graphnas.runs.folder import RunFolder, check_folder, open_folder, spec_of_r
 from graphnas.runs.lock import locked
 from graphnas.runs.normalization import normalized
 from graphnas.runs.phases import Trained, judge_of
+from graphnas.runs.provenance import provenance
 from graphnas.runs.result import SearchResult
 from graphnas.search import checkpoint
 from graphnas.search.budget import Budget
@@ -186,9 +186,7 @@ class _Run:
 
     def _introduce(self, main: Trained, length: Budget) -> None:
         """The first lines of the log: what the run's numbers depend on."""
-        device, threads = main.precision.device, torch.get_num_threads()
-        about = f"graphnas {__version__}, torch {torch.__version__}, {device}, threads {threads}, seed {self._spec.seed}"
-        for line in (about, *main.data.describe().splitlines()):
+        for line in (*provenance(self._spec, main.precision.device), *main.data.describe().splitlines()):
             self._report(Progress(SEARCH, 0, length.steps, line))
 
     def _alone(self, main: Trained, length: Budget, around: Surroundings) -> tuple[Trained | None, dict[str, tuple[float, float]]]:
