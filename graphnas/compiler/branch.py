@@ -14,10 +14,11 @@ from graphnas.compiler.calls import Call, run_log, type_of_value
 from graphnas.compiler.checked import ancestors_of, checked_recording, failing
 from graphnas.compiler.outputs import prediction_in
 from graphnas.compiler.plain import names_of, typed_graph
+from graphnas.compiler.record import refuse_opaque
 from graphnas.compiler.stages import default_taps, first_recorded, no_default
 from graphnas.compiler.tap_types import TapType, tap_types
 from graphnas.compiler.taps import TapRequest, resolve_taps, tap_node
-from graphnas.compiler.verify import untouched
+from graphnas.compiler.verify import materialize, untouched
 from graphnas.errors import RecordError, suggest
 from graphnas.graph.graph import Graph, Tap
 from graphnas.spec.network import NetworkSpec, TapSpec
@@ -84,10 +85,9 @@ class Branch:
         Raises:
             RecordError: A tap that is not there, no stages known by default, or a forward that a graph can't hold; names the line and why.
         """
+        refuse_opaque("", module)
         arguments = _arguments(module, example)
-        with untouched(module):
-            module.eval()
-            log = _log(module, arguments)
+        log = _log(module, arguments)
         if taps is not None:
             wanted = {stage: TapSpec.model_validate(tap) for stage, tap in taps.items()}
             return Branch._recorded(module, arguments, wanted, log, output, spec, rebuild)
@@ -168,7 +168,9 @@ def _arguments(module: nn.Module, example: Tensor | Mapping[str, Tensor]) -> dic
 
 def _log(module: nn.Module, arguments: Mapping[str, Tensor]) -> list[Call]:
     try:
-        return run_log(module, arguments)
+        materialize(module, arguments)
+        with untouched(module):
+            return run_log(module.eval(), arguments)
     except Exception as error:
         raise failing(module, arguments, error, training=False) from error
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,7 +13,7 @@ from graphnas.compiler.branch import Branch
 from graphnas.compiler.infer import infer
 from graphnas.compiler.lower import lower
 from graphnas.compiler.supernet import Supernet
-from graphnas.compiler.torch_typed import seeded
+from graphnas.compiler.torch_typed import copy_of, seeded
 from graphnas.compiler.weave import uncollected, weave
 from graphnas.compiler.weights import load_weights, read_weights
 from graphnas.errors import GraphNASError, Problem, SpecError
@@ -112,7 +111,7 @@ def bound(use: NetworkUse, task: str, spec: SearchSpec) -> NetworkSpec:
 def copied(branch: Branch) -> Branch:
     """The same branch on a copy of its module."""
     return Branch.from_module(
-        copy.deepcopy(branch.module),
+        copy_of(branch.module),
         taps=branch.requested,
         example=branch.example,
         output=branch.output,

@@ -113,8 +113,8 @@ class _Log(TorchFunctionMode):
         return value
 
     def apply(self, original: Callable[..., Any], function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """A custom autograd function is one call, as it is to a recorder."""
-        if self.paused:
+        """A custom autograd function is one call, as it is to a recorder; but not checkpointing, for what is inside to have a name."""
+        if self.paused or function.__module__ == "torch.utils.checkpoint":
             return original(*args, **kwargs)
         reads = self.reads(*tensors_in((args, kwargs)))
         self.paused = True

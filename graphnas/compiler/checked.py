@@ -109,7 +109,8 @@ def _attempt(
     except Difference as error:
         with untouched(module):
             path = error.path or first_difference(module, {False: evaluated, True: trained}, arguments)
-        raise Difference(error.message, path=path, otherwise=error.otherwise) from None
+        begins = f"; it begins in {path}" if path and not error.path else ""
+        raise Difference(f"{error.message}{begins}", path=path, otherwise=error.otherwise) from None
     return Checked(merged.recording, merged.prediction, fixed_size, fixed_precision)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from torch import fx, nn
 
 from graphnas.compiler.meta import type_of
+from graphnas.compiler.torch_typed import paths_of
 from graphnas.errors import Where
 from graphnas.graph.graph import Graph, Node, Tap
 from graphnas.spec.network import NetworkSpec
@@ -28,14 +29,15 @@ def names_of(graph: fx.Graph, taps: Mapping[str, fx.Node]) -> dict[fx.Node, str]
 def typed_graph(
     module: nn.Module, graph: fx.Graph, names: Mapping[fx.Node, str], taps: tuple[Tap, ...], prediction: fx.Node, spec: NetworkSpec | None
 ) -> Graph:
+    modules = dict(paths_of(module))
     counted: set[int] = set()
     nodes: list[Node] = []
     for node in graph.nodes:
         if node.op == "output":
             continue
         parameters, op = 0, "input" if node.op == "placeholder" else str(getattr(node.target, "__name__", node.target))
-        if node.op == "call_module":
-            submodule = module.get_submodule(str(node.target))
+        submodule = modules.get(str(node.target)) if node.op in ("call_module", "get_attr") else None
+        if submodule is not None:  # called, or handed to what calls it in one mode
             op = type(submodule).__name__
             parameters = sum(p.numel() for p in submodule.parameters() if id(p) not in counted and not counted.add(id(p)))
         elif node.op == "get_attr":

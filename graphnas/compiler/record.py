@@ -23,7 +23,7 @@ from graphnas.compiler import intercept
 from graphnas.compiler.calls import ValueNames, holds_tensors, tensor_parts
 from graphnas.compiler.numbers import RecordedFlag, Value, plain
 from graphnas.compiler.refusal import Refusal
-from graphnas.compiler.torch_typed import has_hooks, is_tensor_method, paths_of, version_of
+from graphnas.compiler.torch_typed import has_hooks, is_tensor_method, paths_of, version_of, why_opaque
 from graphnas.compiler.user_code import failed_line, running_line
 from graphnas.compiler.values import Values
 
@@ -68,6 +68,13 @@ def record(module: nn.Module, arguments: Mapping[str, Any], *, ancestors: frozen
     return _Recorder(module, ancestors).run(arguments)
 
 
+def refuse_opaque(path: str, module: nn.Module) -> None:
+    """Refuse to take a forward apart around which something happens that a graph would lose."""
+    why = why_opaque(module) or (("has hooks, and its forward would be taken apart", "remove the hooks") if has_hooks(module) else None)
+    if why is not None:
+        raise Refusal(f"{path or 'the module'} ({type(module).__name__}) {why[0]}", path=path, otherwise=why[1])
+
+
 def _paths(module: nn.Module) -> dict[int, str]:
     return {id(submodule): path for path, submodule in paths_of(module)}
 
@@ -94,7 +101,7 @@ class _Recorder(TorchFunctionMode):
                 self.values.keep(value, self.graph.placeholder(name))
         flagged = [(path, submodule) for path, submodule in paths_of(self.module) if path in self.ancestors]
         for path, submodule in flagged:
-            self.refuse_hooks(path, submodule)
+            refuse_opaque(path, submodule)
         modes = [(submodule, submodule.training) for _, submodule in flagged]
         result: Any = None
         try:
@@ -218,14 +225,6 @@ class _Recorder(TorchFunctionMode):
         return self.graph.call_function(func, *nodes)
 
     # -- refusals
-
-    def refuse_hooks(self, path: str, module: nn.Module) -> None:
-        if has_hooks(module):
-            raise Refusal(
-                f"{path or 'the module'} ({type(module).__name__}) has hooks, and its forward would be taken apart",
-                path=path,
-                otherwise="remove the hooks",
-            )
 
     def enter(self, region: str) -> None:
         """A region begins whose meaning would be lost: refused, unless a module below the recorded level has it."""

@@ -11,10 +11,12 @@ from torch import Tensor, fx, nn
 
 from graphnas.compiler.branch import Branch
 from graphnas.compiler.fusion import FusedLink, Fusion
+from graphnas.compiler.guards import guard
 from graphnas.compiler.meta import origin_of
 from graphnas.compiler.plan import Plan, joint_key
+from graphnas.compiler.torch_typed import copy_of
 from graphnas.compiler.views import outputs_of, view_of
-from graphnas.errors import RecordError, SpecError, suggest
+from graphnas.errors import SpecError, suggest
 from graphnas.gates.base import Penalty
 from graphnas.graph.links import Link
 from graphnas.spec.search_space import LinkRule, SearchSpaceSpec
@@ -36,13 +38,12 @@ class Supernet(fx.GraphModule):
         self.space = space
         self.graph = graph
         graph.lint()
-        if any(branch.fixed_size for branch in recorded.values()):
-            self.register_forward_pre_hook(_require_recorded_size, with_kwargs=True)
+        guard(self, recorded)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Supernet:
         modules = nn.Module()
         for name in ("branches", "joints"):
-            modules.add_module(name, copy.deepcopy(self.get_submodule(name), memo))
+            modules.add_module(name, copy_of(self.get_submodule(name), memo))
         made = Supernet(modules, copy.deepcopy(self.graph, memo), recorded=self.recorded, plan=self.plan, space=self.space)
         made.training = self.training
         memo[id(self)] = made
@@ -167,7 +168,9 @@ class Supernet(fx.GraphModule):
             if task not in self.recorded:
                 raise SpecError(f"unknown task {task!r}", fix=suggest(task, self.recorded))
         predictions = outputs_of(self.graph)
-        return view_of(self, {task: predictions[task] for task in tasks})
+        view = view_of(self, {task: predictions[task] for task in tasks})
+        guard(view, {task: self.recorded[task] for task in tasks})
+        return view
 
     def tap_node(self, task: str, tap: str) -> fx.Node:
         """The node of a tap's value after fusion."""
@@ -181,21 +184,6 @@ class Supernet(fx.GraphModule):
             if origin is not None and origin.kind in ("branch", "fusion") and origin.task is not None and origin.tap is not None:
                 found[origin.task, origin.tap] = node
         return found
-
-
-def _require_recorded_size(net: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    """Refuse images of another size than the recorded one, where that would silently give another result than the user's network."""
-    assert isinstance(net, Supernet)
-    names = [str(node.target) for node in net.graph.find_nodes(op="placeholder")]
-    given = {**dict(zip(names, args, strict=False)), **kwargs}
-    for task, branch in net.recorded.items():
-        for name, example in branch.example.items() if branch.fixed_size else ():
-            if name in given and given[name].shape[1:] != example.shape[1:]:
-                raise RecordError(
-                    f"{name} is {list(given[name].shape[1:])}, but the network of {task!r} computes with a size that is a plain number"
-                    f" since it was recorded at {list(example.shape[1:])}",
-                    fix="train and evaluate at that size, or leave int(...) around sizes out of the forward",
-                )
 
 
 def tap_values(net: Supernet, *inputs: Tensor, **named: Tensor) -> dict[tuple[str, str], Tensor]:

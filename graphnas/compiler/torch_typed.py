@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import random
 from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 import safetensors.torch
 import torch
 from torch import Tensor, fx, nn
+from torch.nn.parameter import is_lazy
 
 _Module = TypeVar("_Module", bound=nn.Module)
 
@@ -64,6 +66,38 @@ def on_cpu(module: _Module) -> _Module:
     """The module itself, with its tensors on the CPU and dense in the usual order of dimensions."""
     moved: Any = module
     return moved.to(device="cpu", memory_format=torch.contiguous_format)  # torch's stub wants both or neither
+
+
+def copy_of(module: _Module, memo: dict[int, Any] | None = None) -> _Module:
+    """A deep copy, also where a module keeps a tensor that it computed, as those under torch's older weight norm do."""
+    computed = {
+        id(value): value.detach().clone()
+        for submodule in module.modules()
+        for value in vars(submodule).values()
+        if isinstance(value, Tensor) and not value.is_leaf
+    }
+    memo = {} if memo is None else memo
+    memo.update(computed)
+    return copy.deepcopy(module, memo)
+
+
+def is_uninitialized(module: nn.Module) -> bool:
+    """Whether a lazy module in it has not run yet."""
+    return any(is_lazy(tensor) for tensor in (*module.parameters(), *module.buffers()))
+
+
+def why_opaque(module: nn.Module) -> tuple[str, str] | None:
+    """What keeps a module's forward from being looked into, and what to do about it."""
+    if isinstance(module, torch.jit.ScriptModule):
+        return "is scripted, and its forward can't be looked into", "give the module that it was scripted from"
+    if hasattr(module, "_orig_mod"):
+        return (
+            "is compiled by torch.compile, and its forward can't be looked into",
+            "give the module itself, and compile what comes out of it",
+        )
+    if isinstance(module, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
+        return "is wrapped for several devices, and its forward can't be looked into", "give the module inside: .module"
+    return None
 
 
 # -- tensors and nodes

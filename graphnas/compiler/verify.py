@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import io
+import warnings
 from collections.abc import Callable, Collection, Generator, Iterable, Mapping
 from typing import Any
 
@@ -13,7 +15,7 @@ from graphnas.compiler import intercept
 from graphnas.compiler.narrowing import fields_of, is_list, is_mapping, is_sequence, is_slice, is_tuple
 from graphnas.compiler.record import Recording
 from graphnas.compiler.refusal import Difference
-from graphnas.compiler.torch_typed import own_buffers, paths_of, random_state_kept, seed
+from graphnas.compiler.torch_typed import is_uninitialized, own_buffers, paths_of, random_state_kept, seed
 
 
 def batch_of(arguments: Mapping[str, Tensor]) -> int:
@@ -49,7 +51,9 @@ def untouched(module: nn.Module) -> Generator[None]:
         if buffer is not None
     ]
     try:
-        with random_state_kept(_devices(module)):
+        with random_state_kept(_devices(module)), warnings.catch_warnings():
+            # what is compared needs no gradients, and what a module below has checkpointed need not say so
+            warnings.filterwarnings("ignore", message="None of the inputs have requires_grad=True")
             yield
     finally:
         for submodule, mode in modes:
@@ -63,6 +67,16 @@ def untouched(module: nn.Module) -> Generator[None]:
 
 def _devices(module: nn.Module) -> list[int]:
     return sorted({parameter.device.index for parameter in module.parameters() if parameter.is_cuda})
+
+
+def materialize(module: nn.Module, arguments: Mapping[str, Tensor]) -> None:
+    """Let lazy modules take the shapes of these inputs, by one run in eval mode; the random state stays as it was."""
+    if is_uninitialized(module):
+        modes = [(submodule, submodule.training) for submodule in module.modules()]
+        with random_state_kept(), torch.no_grad():
+            module.eval()(**arguments)
+        for submodule, mode in modes:
+            submodule.training = mode
 
 
 def shape_of(graph: fx.Graph) -> list[Any]:
@@ -218,7 +232,7 @@ def _run(module: nn.Module, arguments: Mapping[str, Tensor], number: int = 0) ->
     """The result of one run with this seed; ``None`` where it fails."""
     seed(number)
     try:
-        with torch.no_grad():
+        with torch.no_grad(), contextlib.redirect_stderr(io.StringIO()):  # fx prints there what a graph raises
             return module(**arguments)
     except _FAILURES:
         return None

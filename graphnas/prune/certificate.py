@@ -15,8 +15,8 @@ from torch import Tensor, fx, nn
 from graphnas.compiler.branch import Branch
 from graphnas.compiler.macs import count_macs
 from graphnas.compiler.supernet import Supernet
-from graphnas.compiler.torch_typed import on_cpu, random_state_kept
-from graphnas.compiler.verify import leaves, shape_of, untouched
+from graphnas.compiler.torch_typed import copy_of, on_cpu, random_state_kept
+from graphnas.compiler.verify import leaves, materialize, shape_of, untouched
 from graphnas.errors import RecordError
 from graphnas.ops.opaque import without_published_weights
 from graphnas.spec import dump_spec
@@ -95,6 +95,7 @@ def certify(net: Supernet, module: fx.GraphModule, fresh: nn.Module | None, cut:
     branch = net.recorded[net.primary]
     single = (fresh if fresh is not None else _rebuilt(branch)).cpu().eval()
     example = {name: value.cpu() for name, value in branch.example.items()}
+    materialize(single, example)
     with untouched(module):
         return _compared(net, module.eval(), single, example, cut, forced=forced)
 
@@ -123,7 +124,7 @@ def _compared(
 def _rebuilt(branch: Branch) -> nn.Module:
     """A network of the same kind, of its own; which weights it has does not matter."""
     if branch.rebuild is None:
-        return copy.deepcopy(branch.module)
+        return copy_of(branch.module)
     with random_state_kept(), without_published_weights():
         return branch.rebuild()
 

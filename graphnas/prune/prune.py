@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -10,10 +9,11 @@ from typing import Literal
 import torch
 from torch import Tensor, fx, nn
 
+from graphnas.compiler.guards import guard
 from graphnas.compiler.meta import origin_of
 from graphnas.compiler.passes.base import apply
 from graphnas.compiler.supernet import Supernet
-from graphnas.compiler.torch_typed import on_cpu, own_children, share_tensors
+from graphnas.compiler.torch_typed import copy_of, on_cpu, own_children, share_tensors
 from graphnas.compiler.views import outputs_of, view_of
 from graphnas.errors import Problem, PruneError
 from graphnas.graph.links import Link
@@ -51,7 +51,9 @@ def links_to_cut(net: Supernet) -> tuple[Link, ...]:
 def cut_view(net: Supernet) -> fx.GraphModule:
     """The primary with all links cut that converge to zero, ``view(image) -> {primary: prediction}``; shares parameters and buffers."""
     cut = _cut(net)
-    return view_of(cut, {net.primary: outputs_of(cut.graph)[net.primary]})
+    view = view_of(cut, {net.primary: outputs_of(cut.graph)[net.primary]})
+    guard(view, {net.primary: net.recorded[net.primary]})
+    return view
 
 
 def prune(net: Supernet, *, force: bool = False, fresh: nn.Module | None = None) -> Pruned:
@@ -75,6 +77,7 @@ def prune(net: Supernet, *, force: bool = False, fresh: nn.Module | None = None)
     module = _standing_alone(cut, net, keeps_branches)
     if not keeps_branches:
         apply(RestoreNames(net.primary), module)
+    guard(module, net.recorded if keeps_branches else {net.primary: branch})
     certificate = certify(net, module, fresh, [link.id for link in links_to_cut(net)], forced=force and bool(unconverged(net)))
     shapes = {name: tuple(value.shape) for name, value in branch.example.items()}
     return Pruned(module, certificate, branch.spec, shapes, net.space.constraints.inference if keeps_branches else "primary")
@@ -153,7 +156,7 @@ def _standing_alone(cut: fx.GraphModule, net: Supernet, keeps_branches: bool) ->
         source: nn.Module = fx.GraphModule(cut, cut.graph)  # only what is called
     else:
         source = cut.get_submodule(f"branches.{net.primary}")
-    copied = on_cpu(copy.deepcopy(source))
+    copied = on_cpu(copy_of(source))
     share_tensors(copied, made)
     own_children(made).update(own_children(copied))
     for name, value in vars(copied).items():
