@@ -140,12 +140,13 @@ class _Structure:
     def encoder(self, path: str) -> str | None:
         names = (*_ENCODERS, getattr(self.modules[path], "base_model_prefix", None))  # the latter on Hugging Face's models
         inner = [child for child in self.children.get(path, ()) if child.rpartition(".")[2] in names]
-        return next((child for child in inner if self.weights[child] * 4 > self.weights[path] and self.found_in(child)), None)
+        large = (child for child in inner if self.weights[child] * 4 > self.weights[path])
+        return next((child for child in large if self.found_in(child) or self.activations(child)), None)
 
     def blocks(self) -> list[Block]:
         """The taps by default, in order of execution."""
         start = self.start
-        found = self.found_in(start) or self.activations() or self.first_level()
+        found = self.found_in(start) or self.activations(start) or self.first_level()
         classes = Counter(type(self.modules[block.name]) for block in found)
         read = {position for call in self.log for position in call.reads}
         heads = {b.name for b in found if self.position[b.name] not in read and classes[type(self.modules[b.name])] == 1}
@@ -185,21 +186,21 @@ class _Structure:
         return max(classes.values(), default=0) > 1 and all(self.follows(b, a) for a, b in itertools.pairwise(called))
 
     def row(self, called: Sequence[str], parent: str) -> list[Block]:
-        """Blocks that follow each other; where each is of another type than the one before, they are stages: what is inside these."""
+        """Blocks that follow each other; where most are of another type than the one before, they are stages: what is inside these."""
         found = [block for path in called if (block := self.block(path, parent)) is not None]
-        if any(one.type == other.type for one, other in itertools.pairwise(found)):
+        if 3 * sum(one.type == other.type for one, other in itertools.pairwise(found)) >= len(found):
             self.classes.update(type(self.modules[path]) for path in called)
             return found
         stages = [self.main(path, self.blocks_of(path)) or [self.block(path, path)] for path in called]
         return [block for blocks in stages for block in blocks if block is not None]
 
     def main(self, stage: str, blocks: Sequence[Block]) -> Sequence[Block]:
-        """Those of the blocks of a stage that lie in its heaviest part, which is not what makes its input smaller."""
-        if all(block.parent == stage for block in blocks):
-            return blocks
-        parts = {block.name: next(child for child in self.children[stage] if f"{block.name}.".startswith(f"{child}.")) for block in blocks}
-        heaviest = max(parts.values(), key=self.weights.__getitem__)
-        return [block for block in blocks if parts[block.name] == heaviest]
+        """Those of the blocks of a stage that lie in its heaviest part, not in what makes its input smaller; none, if they are small."""
+        if not all(block.parent == stage for block in blocks):
+            parts = {b.name: next(child for child in self.children[stage] if f"{b.name}.".startswith(f"{child}.")) for b in blocks}
+            heaviest = max(parts.values(), key=self.weights.__getitem__)
+            blocks = [block for block in blocks if parts[block.name] == heaviest]
+        return blocks if 2 * sum(self.weights[block.name] for block in blocks) > self.weights[stage] else []
 
     def follows(self, later: str, earlier: str) -> bool:
         """Whether a submodule is given what another made, perhaps through functions and single layers."""
@@ -217,9 +218,13 @@ class _Structure:
 
     # -- where there are no blocks
 
-    def activations(self) -> list[Block]:
+    def activations(self, start: str) -> list[Block]:
         """The activations of the container that holds most layers next to each other."""
-        layers = {path: sum(self.weights[child] == 1 for child in children) for path, children in self.children.items()}
+        layers = {
+            path: sum(self.weights[child] == 1 for child in children)
+            for path, children in self.children.items()
+            if path == start or path.startswith(f"{start}." if start else "")
+        }
         path = max(layers, key=layers.__getitem__, default="")
         found = [
             self.block(child, path)
