@@ -113,7 +113,7 @@ class Network:
         """The submodule of this path and those that it is inside of, outwards; a path that goes on below a submodule ends at it."""
         found: list[nn.Module] = [self.root]
         for part in path.split(".") if path else ():
-            inner = _children(found[-1]).get(part)
+            inner = _child(found[-1], part)
             if inner is None:
                 break
             found.append(inner)
@@ -174,6 +174,11 @@ def _pair(value: object) -> Grid | None:
     if len(sizes) == 2 and all(isinstance(size, int) and size > 0 for size in sizes):
         return (sizes[0], sizes[1])
     return None
+
+
+def _child(module: nn.Module, name: str) -> nn.Module | None:
+    untyped: Any = module
+    return untyped._modules.get(name)  # not named_children: a container of n modules is asked n times
 
 
 def _children(module: nn.Module) -> dict[str, nn.Module]:
