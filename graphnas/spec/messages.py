@@ -64,7 +64,7 @@ def problems_of(error: ValidationError, data: Any, place: Place | None) -> list[
     groups: dict[tuple[Path_, str], list[_Found]] = {}
     for one in found:
         kind = one.details["type"]
-        if one.path in ancestors and (kind in _EXPECTED or kind == "too_short"):
+        if one.path in ancestors and (kind in _EXPECTED or kind in ("too_short", "literal_error")):
             continue  # another member of a union went deeper, so that was meant; what is wrong inside was not counted
         if one.path in out_of_bounds and kind not in _BOUNDS:
             continue  # another member of a union took the kind of value

@@ -160,6 +160,8 @@ def test_a_parameter_that_is_wrong_does_not_hide_a_node(refused: Refused) -> Non
         ("nodes: {a: {op: relu, inputs: [3]}}", '32: nodes.a.inputs[0]: expected text, got 3\n  fix: "3"'),
         ("outputs: [a]", "10: outputs: expected a mapping, got a list\n  fix: outputs: {...}"),
         ("taps: {s: []}", "11: taps.s: expected at least 1, got none"),
+        ("taps: defautl", "7: taps: expected a mapping or default, got text 'defautl'\n  fix: taps: {...}"),
+        ("taps: 3", "7: taps: expected a mapping or default, got 3\n  fix: taps: {...}"),
         ("taps: {s: 3}", "11: taps.s: expected a list, got 3\n  fix: s: [...]"),
         ("taps: {s: {match: a, split: [2, 0]}}", "33: taps.s.split[1]: must be 1 or more, got 0\n  fix: 1"),
         ("taps: {s: {match: a, output: 1.5}}", '30: taps.s.output: expected a whole number or text, got 1.5\n  fix: output: "1.5"'),
