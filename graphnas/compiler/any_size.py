@@ -14,6 +14,7 @@ from torch.nn.functional import interpolate
 
 from graphnas.compiler.branch import Branch
 from graphnas.compiler.verify import verify
+from graphnas.errors import RecordError
 
 _SCALES = ((1, 2), (2, 1))  # the cheaper first
 
@@ -51,7 +52,7 @@ def _at_another_size(
     try:
         branch = Branch.from_module(module, taps=taps, example=scaled, output=output)
         verify(module, branch.recorded, example)  # raises where it is wrong at this size
-    except Exception as error:  # noqa: BLE001 - a module may raise anything at a size that it does not take
+    except RecordError as error:  # it does not take this size, or is another function there
         logging.getLogger(__name__).debug("%s at %d/%d of its size: %s", type(module).__name__, *scale, error)
         return None
     return None if branch.fixed_size else branch

@@ -15,6 +15,7 @@ were padded at the end alone, as theirs are.
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ import torch
 import torchvision
 from click.testing import CliRunner
 from PIL import Image as Picture
+from safetensors.torch import load_file
 from torch import nn
 
 import graphnas as gn
@@ -42,6 +44,7 @@ from graphnas.spec.network import NetworkSpec
 CLASSIFIER_VIT = 769_000  # 768 x 1000 + 1000
 CONV_BIASES_VGG = 4_224  # 2 x 64 + 2 x 128 + 3 x 256 + 6 x 512: in published weights, but not in MTL-NAS
 
+ROOT = Path(__file__).parents[2]
 NETWORKS = ["resnet-deeplab", "vgg16-deeplab", "vit-reassemble"]
 SMALL: dict[str, dict[str, Any]] = {
     "resnet-deeplab": {"model": "resnet10t", "pretrained": False},
@@ -55,7 +58,8 @@ SIDE = 32  # pixels
 def network(name: str, **parameters: Any) -> NetworkSpec:
     spec = load_spec(name, kind="network")
     assert isinstance(spec, NetworkSpec)
-    return spec.bind({"out_channels": 3, "pretrained": False, **parameters})
+    unfetched = {"pretrained": False} if "pretrained" in spec.parameters else {}
+    return spec.bind({"out_channels": 3, **unfetched, **parameters})
 
 
 def typed(name: str, size: tuple[int, int] = (224, 224), **parameters: Any) -> Graph:
@@ -113,6 +117,16 @@ def test_keys_are_those_of_published_weights(name: str, key: str, gone: int) -> 
     fitting = [name for name, value in theirs.items() if name in ours and ours[name].shape == value.shape]
     assert fitting == list(ours)
     assert len(theirs) - len(fitting) == gone
+
+
+def test_the_documented_counts() -> None:
+    """docs/methods.md has a row for every shipped network, with its parameters at three channels."""
+    rows = re.findall(r"^\| `([\w-]+)` \| .* \| ([\d,]+) \+ ([\d,]+) \|$", (ROOT / "docs" / "methods.md").read_text(), re.MULTILINE)
+    assert sorted(name for name, _, _ in rows) == sorted(file.stem for file in (ROOT / "networks").glob("*.yaml"))
+    for name, rest, head in rows:
+        graph = typed(name)
+        own = graph.by_name["head"].parameters
+        assert (graph.parameters - own, own) == (int(rest.replace(",", "")), int(head.replace(",", ""))), name
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -204,6 +218,21 @@ def test_compile_on_the_command_line(name: str, compiled: dict[str, Compiled]) -
     assert [row["converges_to"] for row in said["rules"]] == ["zero", "free"]
     parameters = typed(name, (SIDE, SIDE), **SMALL[name]).parameters
     assert (said["inference_parameters"], said["branches"][0]["parameters"]) == (parameters, parameters)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_papers_search_in_small(name: str, nyuv2: Path, tmp_path: Path) -> None:
+    """Single tasks first, then alternating steps; what is left is the single-task network, keys and costs."""
+    spec = gn.parse_spec(search(name, nyuv2))
+    assert isinstance(spec, gn.SearchSpec)
+    result = gn.search(spec, out=tmp_path / "run")
+    assert result.certificate.holds
+    single, supernet, pruned = result.rows
+    assert (single["macs"], single["parameters"]) == (pruned["macs"], pruned["parameters"])
+    assert supernet["parameters"] > 2 * pruned["parameters"]
+    fresh = lower(network(name, **SMALL[name]), typed(name, (SIDE, SIDE), **SMALL[name]))
+    fresh.load_state_dict(load_file(tmp_path / "run" / "artifact" / "model.safetensors"), strict=True)
 
 
 def search(name: str, root: Path) -> dict[str, Any]:
