@@ -23,6 +23,7 @@ COMMANDS = {
     "search": "search",
     "prune": "prune",
     "evaluate": "evaluate",
+    "taps": "taps",
     "schema": "schema",
     "list": "list_",
 }

@@ -40,11 +40,26 @@ def tap_types(
     Raises:
         RecordError: A value that no link can read, or a tap that names patches or a layout that its value can't have: all at once.
     """
+    told = told_types(module, requests, log, inputs)
+    wanted = {request.name: request for request in requests}
+    problems = [
+        Problem(f"tap {request.name!r} {error}", request.where, fix=error.fix)
+        for name, error in told.items()
+        if isinstance(error, TypeRuleError) and (request := wanted[name])
+    ]
+    if problems:
+        raise RecordError(problems)
+    return {name: found for name, found in told.items() if isinstance(found, TapType)}
+
+
+def told_types(
+    module: nn.Module, requests: Sequence[TapRequest], log: Sequence[Call], inputs: Iterable[ValueType | None]
+) -> dict[str, TapType | TypeRuleError]:
+    """As ``tap_types``, with what is wrong with a tap in the place of its type; in order of execution."""
     network = Network(module, inputs)
     convolutions = {path for path, submodule in paths_of(module) if isinstance(submodule, nn.Conv2d)}
     wanted = {request.name: request for request in requests}
-    found: dict[str, TapType] = {}
-    problems: list[Problem] = []
+    found: dict[str, TapType | TypeRuleError] = {}
     for call in log:
         if call.path in convolutions or (call.function and _CONVOLUTION.fullmatch(call.path)):
             network.note(call.type)
@@ -52,9 +67,7 @@ def tap_types(
             try:
                 found[request.name] = _tap_type(network, request)
             except TypeRuleError as error:
-                problems.append(Problem(f"tap {request.name!r}: {error}", request.where, fix=error.fix))
-    if problems:
-        raise RecordError(problems)
+                found[request.name] = error
     return found
 
 
@@ -75,7 +88,8 @@ def _tap_type(network: Network, request: TapRequest) -> TapType:
 
 def _tokens(network: Network, request: TapRequest, value: Tokens) -> ValueType:
     if request.prefix is None and request.grid is None:
-        return network.with_patches(value, request.name)
+        found = network.reordered(value, request.name)
+        return found if found.order is not None else network.with_patches(value, request.name)
     return network.named_patches(value, request.name, request.prefix, request.grid)
 
 
