@@ -126,9 +126,10 @@ def test_nyuv2_official_files(mat: Callable[..., dict[str, Any]], tmp_path: Path
     (tmp_path / "other.mat").write_bytes(b"MATLAB 5.0")
     other = {**source, "splits": str(tmp_path / "other.mat")}
     assert said(other) == f"{tmp_path}/other.mat: not a MATLAB file that can be read\n  fix: restore the file"
-    path.write_bytes(path.read_bytes()[:400])
-    whole = said({**source, "splits": str(tmp_path / "split.mat")})
-    assert whole.startswith(f"{path}: not a MATLAB v7.3 file that can be read: ")
+    cut = tmp_path / "cut.mat"  # another name: HDF5 knows a file that is open in this process
+    cut.write_bytes(path.read_bytes()[:400])
+    whole = said({**source, "train": str(cut), "splits": str(tmp_path / "split.mat")})
+    assert whole.startswith(f"{cut}: not a MATLAB v7.3 file that can be read: ")
     assert whole.endswith("\n  fix: restore the file")
 
 
