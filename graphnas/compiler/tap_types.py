@@ -43,7 +43,7 @@ def tap_types(
     told = told_types(module, requests, log, inputs)
     wanted = {request.name: request for request in requests}
     problems = [
-        Problem(f"tap {request.name!r} {error}", request.where, fix=error.fix)
+        Problem(f"tap {request.name!r}: {error}", request.where, fix=error.fix)
         for name, error in told.items()
         if isinstance(error, TypeRuleError) and (request := wanted[name])
     ]

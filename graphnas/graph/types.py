@@ -34,12 +34,16 @@ class Image:
 
 @dataclass(frozen=True)
 class Tokens:
-    """A sequence of tokens: ``prefix`` class or register tokens, then, where ``grid`` is known, the patches of an image row by row."""
+    """A sequence of tokens: ``prefix`` class or register tokens, then, where ``grid`` is known, the patches of an image.
+
+    The patches stand row by row, or ``order`` tells for each place of the grid, row by row, which of the patches stands there.
+    """
 
     length: int
     width: int
     prefix: int = 0
     grid: tuple[int, int] | None = None  # rows, columns; length == prefix + rows * columns
+    order: tuple[int, ...] | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:

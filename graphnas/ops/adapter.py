@@ -25,7 +25,7 @@ from torch import Tensor
 
 from graphnas.graph.types import Image, Tokens, ValueType, Vector
 from graphnas.ops.base import LinkOperation, TypeRuleError
-from graphnas.ops.grid import exact_grid, image_of, resize, scaled_grid
+from graphnas.ops.grid import as_ordered, exact_grid, image_of, resize, scaled_grid
 from graphnas.schema import NonNegativeInt
 
 Resize = Literal["bilinear", "nearest", "area"]
@@ -80,7 +80,8 @@ class Adapter:
             x = image_of(x, self.source, like, _grid(self.destination))
         x = resize(mapped(x), size, self.resize) if self.first else mapped(resize(x, size, self.resize))
         if isinstance(self.destination, Tokens):
-            x = F.pad(x.flatten(2).transpose(1, 2), (0, 0, self.destination.prefix, 0))
+            patches = as_ordered(x.flatten(2).transpose(1, 2), self.destination)
+            x = F.pad(patches, (0, 0, self.destination.prefix, 0))
         return x
 
     def _runtime_size(self, x: Tensor, destination: Tensor) -> tuple[int, int]:
@@ -127,7 +128,7 @@ def _aligned(source: ValueType, destination: ValueType) -> bool:
     if not isinstance(source, Tokens) or not isinstance(destination, Tokens) or source.length != destination.length:
         return False
     known = source.grid is not None and destination.grid is not None
-    return not known or (source.prefix, source.grid) == (destination.prefix, destination.grid)
+    return not known or (source.prefix, source.grid, source.order) == (destination.prefix, destination.grid, destination.order)
 
 
 def _with_grid(value: ValueType, prefix: int | None) -> Image | Tokens:

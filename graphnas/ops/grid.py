@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -72,7 +74,39 @@ def image_of(x: Tensor, value: Tokens, like: Tensor | None = None, built: tuple[
         rows, columns = grid_like(patches, like.shape[2], like.shape[3])
     else:
         rows, columns = scaled_grid(patches, value.grid, built, (like.shape[2], like.shape[3]))
-    return x[:, value.prefix :].transpose(1, 2).reshape(x.shape[0], -1, rows, columns)
+    return row_by_row(x[:, value.prefix :], value).transpose(1, 2).reshape(x.shape[0], -1, rows, columns)
+
+
+def row_by_row(patches: Tensor, value: Tokens) -> Tensor:
+    """Patches (N, rows * columns, D), in the order of the grid.
+
+    Raises:
+        ValueError: Their order is known for another number of them only.
+    """
+    if value.order is None:
+        return patches
+    _require_order(patches, value.order)
+    return patches[:, _indices(value.order, patches.device)[0]]
+
+
+def as_ordered(patches: Tensor, value: Tokens) -> Tensor:
+    """Patches (N, rows * columns, D) that stand row by row, in the order of the tokens."""
+    if value.order is None:
+        return patches
+    _require_order(patches, value.order)
+    return patches[:, _indices(value.order, patches.device)[1]]
+
+
+def _require_order(patches: Tensor, order: tuple[int, ...]) -> None:
+    if patches.shape[1] != len(order):
+        raise ValueError(f"{patches.shape[1]} patches, whose order is known for {len(order)} only: this network works at one image size")
+
+
+@lru_cache(maxsize=64)
+def _indices(order: tuple[int, ...], device: torch.device) -> tuple[Tensor, Tensor]:
+    """The order, and its inverse."""
+    places = torch.tensor(order, device=device)
+    return places, places.argsort()
 
 
 def resize(x: Tensor, size: tuple[int, int], mode: str = "bilinear") -> Tensor:

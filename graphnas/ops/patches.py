@@ -18,6 +18,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from graphnas.graph.types import Image, Tokens, ValueType
@@ -25,7 +26,7 @@ from graphnas.ops.base import TypeRuleError
 
 Grid = tuple[int, int]
 _PREFIX_TOKENS = re.compile(r"(cls|class|dist|distillation|reg|register|storage)_tokens?(?:\d*)")  # numbered: one a stage
-_REORDERED = ("Hiera",)  # tokens lie in the order of its mask units
+_REORDERED = ("Hiera",)  # tokens lie in the order of its mask units: see ``reordered``
 _HALVING = ("Swin", "Levit", "MultiScale")  # tokens of later stages are cut from those of earlier ones, without a convolution
 _LAST = {"torchvision.models.swin_transformer": "features", "timm.models.volo": "network"}  # what works with channels last
 _SHAPED = (nn.Conv2d, nn.ConvTranspose2d, nn.BatchNorm2d, nn.GroupNorm, nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d)
@@ -60,6 +61,21 @@ class Network:
             for grid in self._grids(around):
                 if prefix + math.prod(grid) == value.length:
                     return replace(value, prefix=prefix, grid=grid)
+        return value
+
+    def reordered(self, value: Tokens, path: str) -> Tokens:
+        """Tokens of a block of timm's Hiera, with their grid and the order that its mask units have there; others as they are."""
+        names = path.split(".")
+        for inside, owner in enumerate(self.around(path)):
+            match names[len(names) - inside :], getattr(owner, "reroll", None):
+                case ["blocks", block, *_], nn.Module() as reroll:
+                    schedule: Any = reroll.schedule
+                    _, size = schedule[int(block)]
+                    if math.prod(size) == value.length:
+                        order = reroll(torch.arange(value.length).view(1, -1, 1), int(block)).flatten().tolist()
+                        return replace(value, grid=(size[0], size[1]), order=tuple(order))
+                case _:
+                    pass
         return value
 
     def named_patches(self, value: Tokens, path: str, prefix: int | None, grid: Grid | None) -> Tokens:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 import graphnas as gn
 from graphnas.errors import RecordError, SpecError
 from graphnas.graph.types import Image, Tokens, ValueType
+from graphnas.ops.grid import as_ordered, image_of
 from tests.builders import OUT, image, space
 
 BLOCKS: dict[str, Any] = {"s": "blocks.*"}
@@ -68,8 +69,6 @@ RECORDED: dict[str, tuple[Callable[[], nn.Module], dict[str, Any], list[tuple[Va
         lambda: timm.create_model("convnext_tiny", num_classes=5, depths=(1, 1, 1, 1), dims=(8, 16, 24, 32)),
         {"s": ["stages.0.blocks.0.conv_dw", "stages.0.blocks.0.norm", "stages.0.blocks.0.mlp.fc1", "stages.1"]},
         [(Image(8, 16, 24), False), (Image(8, 16, 24), True), (Image(32, 16, 24), True), (Image(16, 8, 12), False)]),
-    "timm Hiera: its tokens are in no order of rows": (
-        lambda: timm.create_model("hiera_tiny_224", img_size=(64, 96), num_classes=5), {"s": "blocks.0"}, [(Tokens(384, 96), False)]),
     "timm VOLO": (lambda: timm.create_model("volo_d1_224", img_size=(64, 96), num_classes=5), {"s": "network.[02]"},
                   [(Image(192, 8, 12), True), (Image(384, 4, 6), True)]),
     "torchvision ViT, square": (lambda: torchvision.models.VisionTransformer(64, 16, 2, 2, 24, 48), {"s": "encoder.layers.*"},
@@ -226,3 +225,20 @@ def test_a_tap_names_its_layout(layout: str, expected: tuple[ValueType, bool]) -
 def test_a_square_of_patches_follows_from_the_prefix() -> None:
     branch = gn.Branch.from_module(Unusual(), taps={"s": {"match": "block", "prefix": 2}}, example=image(2, 3, 16, 16))
     assert branch.taps[0].type == Tokens(6, 6, 2, (2, 2))
+
+
+def test_the_order_of_hieras_tokens() -> None:
+    """Tokens that hold their own row and column: rolled back they lie row by row, at the start and after a pooling of two by two."""
+    module: Any = timm.create_model("hiera_tiny_224", img_size=(64, 96), num_classes=5)
+    branch = gn.Branch.from_module(module, taps={"s": ["blocks.[0-2]", "blocks.0.norm1"]}, example=image(2, 3, 64, 96))
+    types = {tap.name: tap.type for tap in branch.taps}
+    rows, columns = torch.meshgrid(torch.arange(16), torch.arange(24), indexing="ij")
+    tokens = module.unroll(torch.stack([rows, columns], -1).flatten(0, 1)[None].float())
+    pooled = tokens.view(1, 4, -1, 2).amax(1)  # as its first block of a stage does
+    for name, value, step in (("blocks.0", tokens, 1), ("blocks.0.norm1", tokens, 1), ("blocks.1", pooled, 2), ("blocks.2", pooled, 2)):
+        of = types[name]
+        assert isinstance(of, Tokens)
+        found = image_of(value, of)
+        assert torch.equal(found[0, 0], rows[step - 1 :: step, step - 1 :: step].float())
+        assert torch.equal(found[0, 1], columns[step - 1 :: step, step - 1 :: step].float())
+        assert torch.equal(as_ordered(found.flatten(2).transpose(1, 2), of), value)
