@@ -188,6 +188,9 @@ def tensors_in(value: Any) -> Iterator[Tensor]:
     """The tensors in a value, at any depth."""
     if isinstance(value, Tensor):
         yield value
+    elif type(value) in (tuple, list):  # first, as it is nearly always
+        for part in value:
+            yield from tensors_in(part)
     elif is_mapping(value) or is_sequence(value):
         for part in value.values() if is_mapping(value) else value:
             yield from tensors_in(part)

@@ -264,6 +264,7 @@ def _without_checkpoints(module: nn.Module) -> str:
     """How checkpointing is switched off, by the ways of the libraries."""
     if hasattr(module, "set_grad_checkpointing"):
         return "switch it off: set_grad_checkpointing(False)"
-    if hasattr(module, "gradient_checkpointing_disable"):
-        return "switch it off: gradient_checkpointing_disable()"
+    for name in ("activation_checkpointing_disable", "gradient_checkpointing_disable"):
+        if hasattr(module, name):
+            return f"switch it off: {name}()"
     return "switch it off in the modules above the taps"

@@ -57,7 +57,8 @@ def untouched(module: nn.Module) -> Generator[None]:
             yield
     finally:
         for submodule, mode in modes:
-            submodule.training = mode
+            if submodule.training is not mode:  # setting an attribute of a module takes its time
+                submodule.training = mode
         with torch.no_grad():
             for submodule, name, buffer, value in buffers:
                 own_buffers(submodule)[name] = buffer
@@ -66,6 +67,8 @@ def untouched(module: nn.Module) -> Generator[None]:
 
 
 def _devices(module: nn.Module) -> list[int]:
+    if not torch.cuda.is_initialized():
+        return []
     return sorted({parameter.device.index for parameter in module.parameters() if parameter.is_cuda})
 
 
