@@ -7,18 +7,26 @@ has at pixel (u, v) from the middle, v upward, the depth z = d f / (n . (u, v, -
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from random import Random
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 from torch import Tensor
 from torch.testing import assert_close
 
+from graphnas.data.files import label_array
 from graphnas.data.tensors import crop, horizontal_flip, image_value, pad, plain, resize, rotate, target_value, zoom
 from graphnas.data.transforms import RandomCrop, RandomScale, Rotation
+from graphnas.data.webdataset import WebDataset
+from graphnas.spec import TaskPairSpec, load_spec
+from graphnas.tasks.depth import Depth
+from graphnas.tasks.surface_normal import SurfaceNormal, angle_degrees
 
 FOCAL = 40.0  # pixels
 SIZE = 32
@@ -131,6 +139,66 @@ def test_a_resize_changes_the_camera_and_not_the_scene() -> None:
     flow = torch.ones(3, 16, 32) * torch.tensor([4.0, 6.0, 5.0]).view(3, 1, 1)
     assert_close(plain(resize(target_value(flow, "pixel_vector_map"), size))[:, 0, 0], torch.tensor([3.0, 3.0, 5.0]))
     assert_close(plain(resize(target_value(flow, "vector_map"), size))[:, 0, 0], torch.tensor([4.0, 6.0, 5.0]))
+
+
+ROOMS = Path(__file__).parents[2] / "examples" / "quickstart" / "data" / "testing.tar"
+ROOMS_FOCAL = 55.4256  # pixels, at 64x48
+
+
+@pytest.fixture(scope="module")
+def rooms() -> list[tuple[Any, Any]]:
+    """Depths and normals of rendered rooms."""
+    records = WebDataset(train=str(ROOMS)).open("train")
+    depth = Depth(key="depth.png", scale=0.001)
+    normals = SurfaceNormal.model_validate({"key": "normal.png", "encoding": {"offset": 128, "scale": 127, "invalid": [128, 128, 128]}})
+    found: list[tuple[Any, Any]] = []
+    for index in range(0, 200, 10):
+        values = [task.decode(label_array(records.read(index, task.key), file="x"), file="x") for task in (depth, normals)]
+        found.append((target_value(values[0], "depth"), target_value(values[1], "normal")))
+    return found
+
+
+def apart(scenes: list[tuple[Tensor, Tensor]]) -> float:
+    """The median angle in degrees between the normals of the depths and those of the labels, over all scenes."""
+    angles: list[Tensor] = []
+    for depth, normals in scenes:
+        points = rays(*depth.shape[-2:]) * torch.tensor([FOCAL, FOCAL, ROOMS_FOCAL]).view(3, 1, 1) / FOCAL * depth / ROOMS_FOCAL
+        right, down = points[:, 1:-1, 2:] - points[:, 1:-1, :-2], points[:, 2:, 1:-1] - points[:, :-2, 1:-1]
+        inside, labels = depth[0, 1:-1, 1:-1] > 0, normals[:, 1:-1, 1:-1].double()
+        seen = torch.linalg.cross(down, right, dim=0)
+        angles.append(angle_degrees(seen[None], labels[None])[0][inside & labels.ne(0).any(0)])
+    return float(torch.cat(angles).median())
+
+
+def test_rendered_rooms_stay_one_scene(rooms: list[tuple[Any, Any]]) -> None:
+    assert apart([(plain(depth), plain(normals)) for depth, normals in rooms]) < 1
+    assert apart([(plain(horizontal_flip(depth)), plain(horizontal_flip(normals))) for depth, normals in rooms]) < 1
+    assert apart([(plain(rotate(depth, 180.0)), plain(rotate(normals, 180.0))) for depth, normals in rooms]) < 1
+    size = (96, 128)
+    assert apart([(plain(zoom(depth, size)), plain(zoom(normals, size))) for depth, normals in rooms]) < 1
+    # and what would be wrong is seen to be
+    assert apart([(plain(horizontal_flip(depth)), plain(normals).flip(-1)) for depth, normals in rooms]) > 10
+    assert apart([(plain(zoom(depth, size)), plain(resize(normals, size))) for depth, normals in rooms]) > 5
+
+
+SAMPLES = Path(__file__).parents[3] / "shared" / "data" / "nyuv2-samples"
+NYU_FOCAL = 519.0  # pixels, of the color camera at 640x480
+
+
+@pytest.mark.skipif(not SAMPLES.is_dir(), reason="the samples of NYUv2 are not here")
+def test_the_frame_of_nyuv2_is_the_one_that_its_depths_show() -> None:
+    pair = load_spec("nyuv2-normals-depth")
+    assert isinstance(pair, TaskPairSpec)
+    task = pair.tasks["normals"]
+    for path in sorted((SAMPLES / "normal_mask").iterdir()):
+        normals = task.decode(label_array(Image.open(path), file="x"), file="x")
+        depth = torch.as_tensor(np.load(SAMPLES / "depth" / f"{path.stem}.npy")).double().view(1, *normals.shape[1:])
+        smooth = torch.nn.functional.avg_pool2d(depth[None], 9, 1, 4)[0]  # measured depths are noisy: means, and differences over 16 pixels
+        points = rays(*depth.shape[-2:]) * torch.tensor([1.0, 1.0, NYU_FOCAL / FOCAL]).view(3, 1, 1) * smooth / NYU_FOCAL
+        right, down = points[:, 8:-8, 16:] - points[:, 8:-8, :-16], points[:, 16:, 8:-8] - points[:, :-16, 8:-8]
+        labels = normals[:, 8:-8, 8:-8].double()
+        angles = angle_degrees(torch.linalg.cross(down, right, dim=0)[None], labels[None])[0][labels.ne(0).any(0)]
+        assert angles.median() < 8  # in any other frame 24 or more
 
 
 def scene(shift: int) -> tuple[Tensor, Tensor, Tensor]:
