@@ -13,7 +13,7 @@ from graphnas.compiler.lower import lower
 from graphnas.errors import SpecError
 from graphnas.graph.graph import Graph
 from graphnas.graph.types import ValueType
-from graphnas.ops.base import Operation, TypeRuleError
+from graphnas.ops.base import Operation, Statistics, TypeRuleError
 from graphnas.ops.rules import Checked
 from graphnas.schema import error_at, refuse
 from graphnas.spec.network import NetworkSpec
@@ -34,6 +34,10 @@ class Network(Operation):
     def _known_parameters(self) -> Network:
         refuse(error_at(("parameters", name), message, fix) for name, message, fix in self.use.wrong_parameters(self.parameters))
         return self
+
+    @property
+    def image_statistics(self) -> frozenset[Statistics]:
+        return frozenset(found for copy in copies(self.network) for found in copy.operation.image_statistics)
 
     def infer(self, inputs: Sequence[ValueType]) -> ValueType:
         graph = self._graph(inputs)

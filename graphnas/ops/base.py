@@ -31,6 +31,10 @@ class TypeRuleError(Exception):
         self.fix = fix
 
 
+Statistics = tuple[tuple[float, ...], tuple[float, ...]]
+"""Mean and standard deviation of the channels of images where 1 is white."""
+
+
 class Operation(Spec, ABC):
     """A node of a network. Subclasses add ``op: Literal["name"] = "name"`` and their parameters."""
 
@@ -38,6 +42,11 @@ class Operation(Spec, ABC):
     """Names of the values it reads; left out, the node before (for the first, the network's only input)."""
     repeat: PositiveInt = 1
     """How many times in a row, each with weights of its own; the copies are named NAME.0, NAME.1, ..."""
+
+    @property
+    def image_statistics(self) -> frozenset[Statistics]:
+        """What the published weights inside expect images to be normalized by, all that differ; empty: nothing known."""
+        return frozenset()
 
     @abstractmethod
     def infer(self, inputs: Sequence[ValueType]) -> ValueType:

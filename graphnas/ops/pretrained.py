@@ -18,6 +18,7 @@ from pydantic import ConfigDict, Field, model_validator
 from torch import nn
 
 from graphnas.errors import suggest
+from graphnas.ops.base import Statistics
 from graphnas.ops.opaque import Opaque, first_line, untouched_random_state
 from graphnas.schema import Flag, Text, problem_at
 
@@ -85,6 +86,11 @@ class Timm(_Pretrained):
 
     op: Literal["timm"] = "timm"
 
+    @property
+    def image_statistics(self) -> frozenset[Statistics]:
+        about = timm.get_pretrained_cfg(self.model)
+        return frozenset() if about is None else frozenset({(tuple(about.mean), tuple(about.std))})
+
     @classmethod
     def make(cls, model: str, arguments: Mapping[str, Any], *, pretrained: bool) -> nn.Module:
         return timm.create_model(model, pretrained=pretrained, **arguments)
@@ -102,6 +108,15 @@ class Torchvision(_Pretrained):
     """A network of torchvision; further fields are those of its builder, such as ``num_classes``."""
 
     op: Literal["torchvision"] = "torchvision"
+
+    @property
+    def image_statistics(self) -> frozenset[Statistics]:
+        try:
+            weights: Any = torchvision.models
+            about = weights.get_model_weights(self.model).DEFAULT.transforms()
+        except (AttributeError, ValueError):  # of some there are none
+            return frozenset()
+        return frozenset({(tuple(about.mean), tuple(about.std))}) if hasattr(about, "mean") else frozenset()
 
     @classmethod
     def make(cls, model: str, arguments: Mapping[str, Any], *, pretrained: bool) -> nn.Module:

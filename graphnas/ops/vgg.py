@@ -13,7 +13,7 @@ import torchvision  # pyright: ignore[reportMissingTypeStubs]
 from torch import Tensor, nn
 
 from graphnas.graph.types import Image, ValueType
-from graphnas.ops.base import TypeRuleError
+from graphnas.ops.base import Statistics, TypeRuleError
 from graphnas.ops.opaque import Opaque
 from graphnas.ops.rules import one
 from graphnas.schema import Flag
@@ -53,6 +53,10 @@ class VggEncoder(Opaque):
                 f"{value} has nothing left at a stride of {self.output_stride} pixels", fix="larger images, or pool_size: 3"
             )
         return super().infer(inputs)
+
+    @property
+    def image_statistics(self) -> frozenset[Statistics]:
+        return frozenset({((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))})
 
     def module(self, *, pretrained: bool) -> nn.Module:
         made = Vgg(_CONVOLUTIONS[self.depth], self.output_stride, self.pool_size, batch_norm=self.batch_norm)
