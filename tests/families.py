@@ -17,50 +17,35 @@ from torch import Tensor, nn
 import graphnas as gn
 from tests.family.network import CLASSES, Network, image
 
-FOUR = {f"s{i + 1}": f"stages.{i}" for i in range(4)}
-LAYERS = {f"s{i}": f"layer{i}.*" for i in (1, 2, 3, 4)}
 
-
-def quarters(pattern: str, blocks: int) -> dict[str, Any]:
-    """Stages s1 to s4 of equally many blocks each."""
-    return {"s": {"match": pattern, "split": [blocks // 4] * 4}}
-
-
-def each(pattern: str, *names: Any) -> dict[str, Any]:
-    """Stages s1, s2, ... of one tap each."""
-    return {f"s{i}": pattern.format(name) for i, name in enumerate(names, 1)}
-
-
-def from_timm(model: str, size: int, taps: Mapping[str, Any], family: str = "", remark: str = "", **options: Any) -> Network:
+def from_timm(model: str, size: int, family: str = "", remark: str = "", **options: Any) -> Network:
     def build() -> nn.Module:
         import timm
 
         return timm.create_model(model, num_classes=CLASSES, **options)
 
-    return Network(f"timm/{model}", family or model, build, image(size), taps, remark=remark)
+    return Network(f"timm/{model}", family or model, build, image(size), remark=remark)
 
 
-def from_torchvision(
-    model: str, size: int, taps: Mapping[str, Any], remark: str = "", output: str | None = None, **options: Any
-) -> Network:
+def from_torchvision(model: str, size: int, remark: str = "", **options: Any) -> Network:
     def build() -> nn.Module:
         import torchvision
 
         return torchvision.models.get_model(model, weights=None, num_classes=CLASSES, **options)
 
-    return Network(f"torchvision/{model}", model, build, image(size), taps, output=output, remark=remark)
+    return Network(f"torchvision/{model}", model, build, image(size), remark=remark)
 
 
-def from_smp(model: str, taps: Mapping[str, Any], encoder: str = "resnet18", remark: str = "", **options: Any) -> Network:
+def from_smp(model: str, encoder: str = "resnet18", remark: str = "", **options: Any) -> Network:
     def build() -> nn.Module:
         import segmentation_models_pytorch as smp
 
         return getattr(smp, model)(encoder_name=encoder, encoder_weights=None, classes=CLASSES, **options)
 
-    return Network(f"segmentation_models_pytorch/{model}", model, build, image(64), taps, remark=remark or f"encoder {encoder}")
+    return Network(f"segmentation_models_pytorch/{model}", model, build, image(64), remark=remark or f"encoder {encoder}")
 
 
-def from_hf(model: str, size: int, taps: Mapping[str, Any], remark: str = "", **config: Any) -> Network:
+def from_hf(model: str, size: int, remark: str = "", **config: Any) -> Network:
     """A Hugging Face model of its configuration class, which stands before ``For`` in the model's name."""
 
     def build() -> nn.Module:
@@ -69,7 +54,7 @@ def from_hf(model: str, size: int, taps: Mapping[str, Any], remark: str = "", **
         settings = getattr(transformers, f"{model.partition('For')[0]}Config")(num_labels=CLASSES, **config)
         return getattr(transformers, model)(settings)
 
-    return Network(f"transformers/{model}", model, build, image(size), taps, remark=remark or "tiny configuration")
+    return Network(f"transformers/{model}", model, build, image(size), remark=remark or "tiny configuration")
 
 
 def bert(model: str = "BertForSequenceClassification", width: int = 32, length: int = 12) -> Network:
@@ -92,7 +77,7 @@ def bert(model: str = "BertForSequenceClassification", width: int = 32, length: 
         return {"input_ids": ids, "attention_mask": mask}
 
     return Network(
-        f"transformers/{model}", "BERT", build, example, each("bert.encoder.layer.{}", 0, 1, 2, 3), partner=wider_bert,
+        f"transformers/{model}", "BERT", build, example, partner=wider_bert,
         remark="tiny configuration; text: its other partner is a BERT of twice the width",
     )  # fmt: skip
 
@@ -104,27 +89,27 @@ def wider_bert(inputs: Mapping[str, Tensor]) -> gn.Branch:
     return network.branch(network.build(), network.taps)
 
 
-def vit_like(model: str, size: int, family: str, blocks: int = 12, remark: str = "", **options: Any) -> Network:
-    return from_timm(model, size, quarters("blocks.*", blocks), family, remark or f"{size} px", img_size=size, **options)
+def vit_like(model: str, size: int, family: str, remark: str = "", **options: Any) -> Network:
+    return from_timm(model, size, family, remark or f"{size} px", img_size=size, **options)
 
 
 TIMM = [
-    from_timm("vgg11", 64, each("features.{}", 5, 10, 15, 20)),
-    from_timm("vgg16_bn", 64, each("features.{}", 13, 23, 33, 43)),
-    from_timm("resnet18", 64, LAYERS),
-    from_timm("resnet50", 64, LAYERS, drop_path_rate=0.1),
-    from_timm("resnext50_32x4d", 64, LAYERS, "resnext50"),
-    from_timm("seresnet18", 64, LAYERS, "seresnet"),
-    from_timm("densenet121", 64, each("features.denseblock{}", 1, 2, 3, 4)),
-    from_timm("efficientnet_b0", 64, each("blocks.{}", 1, 2, 4, 6), drop_path_rate=0.1),
-    from_timm("efficientnetv2_rw_t", 64, each("blocks.{}", 1, 2, 4, 5), "efficientnetv2"),
-    from_timm("mobilenetv3_small_050", 64, each("blocks.{}", 0, 1, 3, 4), "mobilenetv3"),
-    from_timm("regnety_002", 64, {f"s{i}": f"s{i}.*" for i in (1, 2, 3, 4)}, "regnety"),
-    from_timm("convnext_atto", 64, FOUR, "convnext", drop_path_rate=0.1),
-    from_timm("convnextv2_atto", 64, FOUR, "convnextv2"),
-    from_timm("nfnet_l0", 64, FOUR, "nfnet"),
-    from_timm("swin_tiny_patch4_window7_224", 224, each("layers.{}", 0, 1, 2, 3), "swin", depths=(2, 2, 2, 2), embed_dim=48),
-    from_timm("swinv2_tiny_window8_256", 256, each("layers.{}", 0, 1, 2, 3), "swinv2", depths=(2, 2, 2, 2), embed_dim=48),
+    from_timm("vgg11", 64),
+    from_timm("vgg16_bn", 64),
+    from_timm("resnet18", 64),
+    from_timm("resnet50", 64, drop_path_rate=0.1),
+    from_timm("resnext50_32x4d", 64, "resnext50"),
+    from_timm("seresnet18", 64, "seresnet"),
+    from_timm("densenet121", 64),
+    from_timm("efficientnet_b0", 64, drop_path_rate=0.1),
+    from_timm("efficientnetv2_rw_t", 64, "efficientnetv2"),
+    from_timm("mobilenetv3_small_050", 64, "mobilenetv3"),
+    from_timm("regnety_002", 64, "regnety"),
+    from_timm("convnext_atto", 64, "convnext", drop_path_rate=0.1),
+    from_timm("convnextv2_atto", 64, "convnextv2"),
+    from_timm("nfnet_l0", 64, "nfnet"),
+    from_timm("swin_tiny_patch4_window7_224", 224, "swin", depths=(2, 2, 2, 2), embed_dim=48),
+    from_timm("swinv2_tiny_window8_256", 256, "swinv2", depths=(2, 2, 2, 2), embed_dim=48),
     vit_like("vit_tiny_patch16_224", 64, "vit_tiny", drop_path_rate=0.1, pos_drop_rate=0.1),
     vit_like("vit_small_patch16_224", 64, "vit_small"),
     vit_like("vit_base_patch16_224", 64, "vit_base"),
@@ -134,66 +119,59 @@ TIMM = [
     vit_like("vit_small_patch14_reg4_dinov2", 56, "dinov2 with registers"),
     vit_like("vit_small_patch16_dinov3", 64, "dinov3"),
     vit_like("eva02_tiny_patch14_224", 56, "eva02"),
-    vit_like("cait_xxs24_224", 64, "cait", blocks=24),
-    from_timm("pvt_v2_b0", 64, FOUR, "pvt_v2"),
-    from_timm("mobilevit_xxs", 64, each("stages.{}", 1, 2, 3, 4), "mobilevit"),
-    from_timm("mobilevitv2_050", 64, each("stages.{}", 1, 2, 3, 4), "mobilevitv2"),
-    from_timm("fastvit_t8", 64, FOUR, "fastvit"),
-    from_timm("hiera_tiny_224", 224, each("blocks.{}", 0, 2, 9, 11), "hiera", "width 48", embed_dim=48),
-    from_timm("maxvit_rmlp_pico_rw_256", 64, FOUR, "maxvit", "64 px", img_size=64),
-    from_timm("efficientvit_b0", 64, FOUR, "efficientvit"),
-    from_timm("efficientvit_m0", 224, each("stages.{}", 0, 1, 2), "efficientvit of MSRA"),
-    from_timm("mixer_s32_224", 64, quarters("blocks.*", 8), "mlp-mixer", "64 px", img_size=64),
-    from_timm("coatnet_pico_rw_224", 64, FOUR, "coatnet", "64 px", img_size=64),
+    vit_like("cait_xxs24_224", 64, "cait"),
+    from_timm("pvt_v2_b0", 64, "pvt_v2"),
+    from_timm("mobilevit_xxs", 64, "mobilevit"),
+    from_timm("mobilevitv2_050", 64, "mobilevitv2"),
+    from_timm("fastvit_t8", 64, "fastvit"),
+    from_timm("hiera_tiny_224", 224, "hiera", "width 48", embed_dim=48),
+    from_timm("maxvit_rmlp_pico_rw_256", 64, "maxvit", "64 px", img_size=64),
+    from_timm("efficientvit_b0", 64, "efficientvit"),
+    from_timm("efficientvit_m0", 224, "efficientvit of MSRA"),
+    from_timm("mixer_s32_224", 64, "mlp-mixer", "64 px", img_size=64),
+    from_timm("coatnet_pico_rw_224", 64, "coatnet", "64 px", img_size=64),
 ]  # fmt: skip
 
 TORCHVISION = [
-    from_torchvision("vgg11", 32, each("features.{}", 5, 10, 15, 20)),
-    from_torchvision("resnet18", 64, LAYERS),
-    from_torchvision("mobilenet_v2", 64, each("features.{}", 3, 6, 13, 17)),
-    from_torchvision("mobilenet_v3_small", 64, each("features.{}", 1, 3, 8, 11)),
-    from_torchvision("swin_t", 64, each("features.{}", 1, 3, 5, 7)),
-    from_torchvision("swin_v2_t", 64, each("features.{}", 1, 3, 5, 7)),
-    from_torchvision("vit_b_16", 64, quarters("encoder.layers.*", 12), "64 px", image_size=64),
-    from_torchvision("convnext_tiny", 64, each("features.{}", 1, 3, 5, 7)),
-    from_torchvision("googlenet", 96, each("{}", "maxpool2", "maxpool3", "maxpool4", "inception5b"), aux_logits=True, init_weights=False),
-    from_torchvision("deeplabv3_mobilenet_v3_large", 64, each("backbone.{}", 3, 6, 12, 16), aux_loss=True, weights_backbone=None),
-    from_torchvision("fcn_resnet50", 64, {f"s{i}": f"backbone.layer{i}.*" for i in (1, 2, 3, 4)}, aux_loss=True, weights_backbone=None),
-    from_torchvision("lraspp_mobilenet_v3_large", 64, each("backbone.{}", 3, 6, 12, 16), weights_backbone=None),
+    from_torchvision("vgg11", 32),
+    from_torchvision("resnet18", 64),
+    from_torchvision("mobilenet_v2", 64),
+    from_torchvision("mobilenet_v3_small", 64),
+    from_torchvision("swin_t", 64),
+    from_torchvision("swin_v2_t", 64),
+    from_torchvision("vit_b_16", 64, "64 px", image_size=64),
+    from_torchvision("convnext_tiny", 64),
+    from_torchvision("googlenet", 96, aux_logits=True, init_weights=False),
+    from_torchvision("deeplabv3_mobilenet_v3_large", 64, aux_loss=True, weights_backbone=None),
+    from_torchvision("fcn_resnet50", 64, aux_loss=True, weights_backbone=None),
+    from_torchvision("lraspp_mobilenet_v3_large", 64, weights_backbone=None),
 ]
 
-ENCODER = {f"s{i}": f"encoder.layer{i}.*" for i in (1, 2, 3, 4)}
 SMP = [
-    from_smp("Unet", ENCODER),
-    from_smp("FPN", ENCODER),
-    from_smp("DeepLabV3Plus", ENCODER),
-    from_smp("Segformer", ENCODER),
-    from_smp("UPerNet", ENCODER),
+    from_smp("Unet"),
+    from_smp("FPN"),
+    from_smp("DeepLabV3Plus"),
+    from_smp("Segformer"),
+    from_smp("UPerNet"),
     from_smp(
-        "DPT", quarters("encoder.model.blocks.*", 12), "tu-vit_tiny_patch16_224", decoder_intermediate_channels=(16, 16, 16, 16),
-        decoder_fusion_channels=16,
+        "DPT", "tu-vit_tiny_patch16_224", dynamic_img_size=True, decoder_intermediate_channels=(16, 16, 16, 16), decoder_fusion_channels=16
     ),
-]  # fmt: skip
+]
 
 SMALL_VIT: dict[str, Any] = {"hidden_size": 32, "num_hidden_layers": 4, "num_attention_heads": 2, "image_size": 32, "patch_size": 8}
+FOUR: dict[str, Any] = {"hidden_sizes": [8, 16, 24, 32], "depths": [1, 1, 2, 1]}
 HUGGING_FACE = [
-    from_hf("ViTForImageClassification", 32, each("vit.layers.{}", 0, 1, 2, 3), intermediate_size=64, **SMALL_VIT),
-    from_hf("Dinov2ForImageClassification", 32, each("dinov2.encoder.layer.{}", 0, 1, 2, 3), **SMALL_VIT),
+    from_hf("ViTForImageClassification", 32, intermediate_size=64, **SMALL_VIT),
+    from_hf("Dinov2ForImageClassification", 32, **SMALL_VIT),
+    from_hf("SegformerForSemanticSegmentation", 64, num_attention_heads=[1, 2, 2, 4], decoder_hidden_size=16, **FOUR),
     from_hf(
-        "SegformerForSemanticSegmentation", 64, each("segformer.stages.{}.layer_norm", 0, 1, 2, 3), hidden_sizes=[8, 16, 24, 32],
-        depths=[1, 1, 1, 1], num_attention_heads=[1, 2, 2, 4], decoder_hidden_size=16,
+        "DPTForDepthEstimation", 32, intermediate_size=64, backbone_out_indices=[0, 1, 2, 3], neck_hidden_sizes=[8, 16, 16, 16],
+        fusion_hidden_size=16, **SMALL_VIT,
     ),
+    from_hf("ConvNextV2ForImageClassification", 64, **FOUR),
     from_hf(
-        "DPTForDepthEstimation", 32, each("dpt.encoder.layer.{}", 0, 1, 2, 3), intermediate_size=64, backbone_out_indices=[0, 1, 2, 3],
-        neck_hidden_sizes=[8, 16, 16, 16], fusion_hidden_size=16, **SMALL_VIT,
-    ),
-    from_hf(
-        "ConvNextV2ForImageClassification", 64, each("convnextv2.encoder.stages.{}", 0, 1, 2, 3), hidden_sizes=[8, 16, 24, 32],
-        depths=[1, 1, 2, 1],
-    ),
-    from_hf(
-        "Swinv2ForImageClassification", 32, each("swinv2.encoder.layers.{}", 0, 1, 2, 3), image_size=32, patch_size=2, embed_dim=8,
-        depths=[2, 2, 2, 2], num_heads=[1, 2, 2, 4], window_size=4,
+        "Swinv2ForImageClassification", 32, image_size=32, patch_size=2, embed_dim=8, depths=[2, 2, 2, 2], num_heads=[1, 2, 2, 4],
+        window_size=4,
     ),
     bert(),
 ]  # fmt: skip

@@ -49,8 +49,7 @@ def built(trial: Trial) -> None:
 def traced(trial: Trial) -> None:
     """A branch is recorded, and the module is left as it was."""
     before = copied(trial.module.state_dict())
-    trial.taps, trial.facts["taps"] = trial.network.taps_of(trial.module)
-    trial.branch = trial.network.branch(trial.module, trial.taps)
+    trial.branch, trial.taps, trial.facts["taps"] = trial.network.traced(trial.module)
     require_equal(trial.module.state_dict(), before, "the module's weights before and after recording")
     trial.inputs = dict(trial.branch.example)
     stages: dict[str, int] = {}
@@ -202,11 +201,12 @@ def fresh(network: Network, *, seed: int) -> nn.Module:
 
 @torch.no_grad()
 def perturb(module: nn.Module, *, seed: int) -> None:
-    """A little noise on every weight: layer scales of 1e-6 and heads of zeros would hide what goes wrong before them."""
+    """Noise on every weight: layer scales of 1e-6, heads of zeros and tiny initial weights would hide what goes wrong before them."""
     generator = torch.Generator().manual_seed(seed)
     for parameter in module.parameters():
         if parameter.is_floating_point():
-            parameter.add_(torch.randn(parameter.shape, generator=generator).to(parameter.dtype), alpha=0.02)
+            scale = 0.3 / math.sqrt(parameter[0].numel()) if parameter.dim() > 1 else 0.02
+            parameter.add_(torch.randn(parameter.shape, generator=generator).to(parameter.dtype), alpha=scale)
 
 
 def alone(branch: Branch) -> gn.Supernet:
@@ -247,7 +247,7 @@ def step(net: gn.Supernet, inputs: Mapping[str, Tensor], needed: frozenset[str])
     """One joint step of weights and alphas; all gradients are finite, and none is missing."""
     net.train()
     weights = torch.optim.SGD(net.weight_parameters(), lr=1e-4)
-    alphas = torch.optim.Adam(net.alpha_parameters(), lr=1e-2)
+    alphas = torch.optim.Adam(net.alpha_parameters(), lr=1e-2, eps=1e-30)  # moves whatever has a gradient
     before = copied(net.alphas)
     torch.manual_seed(9)
     predictions = net(**inputs)
@@ -265,9 +265,10 @@ def step(net: gn.Supernet, inputs: Mapping[str, Tensor], needed: frozenset[str])
         raise Unequal(f"{len(missing)} gradients are missing: {missing[0]}")
     weights.step()
     alphas.step()
-    still = [link for link, alpha in net.alphas.items() if torch.equal(alpha, before[link])]
-    if still:
-        raise Unequal(f"{len(still)} alphas were not changed by the step: {still[0]}")
+    for direction in ("a2p", "p2a"):
+        moved = [link.id for link in net.links if link.direction == direction and not torch.equal(net.alphas[link.id], before[link.id])]
+        if not moved:
+            raise Unequal(f"no alpha of the {direction} links was changed by the step")
     net.zero_grad(set_to_none=True)
 
 

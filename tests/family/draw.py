@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from tests.family.network import CLASSES, Network, image
 
 PREFIX = "draw/"
+SMALL_SIZES = (64, 128)  # pixels
 
 
 def drawn(seed: int, listed: Collection[str], *, share: float = 1 / 3) -> tuple[list[str], list[str]]:
@@ -50,15 +51,26 @@ def _parameters(model: str) -> float:
 
 
 def network(model: str) -> Network:
-    """A drawn model at the image size that timm has for it, with the stages that graphnas finds by itself."""
+    """A drawn model on small images if it takes them, else on those of its published size, with the stages that graphnas finds."""
 
     def build() -> nn.Module:
         return timm.create_model(model, num_classes=CLASSES)
 
-    size = timm.get_pretrained_cfg(model, allow_unregistered=False)
-    return Network(
-        f"{PREFIX}{model}", family_of(model), build, image(size.input_size[-1] if size is not None else 224), choose_taps=chosen_taps
-    )
+    config = timm.get_pretrained_cfg(model, allow_unregistered=False)
+    published = config.input_size[-1] if config is not None else 224
+    size = next((size for size in SMALL_SIZES if size < published and _takes(build(), size)), published)
+    return Network(f"{PREFIX}{model}", family_of(model), build, image(size), choose_taps=chosen_taps)
+
+
+def _takes(module: nn.Module, size: int) -> bool:
+    example = image(size)()
+    try:
+        with torch.no_grad():
+            module.eval()(example)
+            module.train()(example)
+    except (RuntimeError, ValueError, AssertionError, IndexError, TypeError):
+        return False
+    return True
 
 
 def chosen_taps(module: nn.Module, example: Tensor) -> dict[str, Any]:

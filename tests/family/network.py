@@ -44,21 +44,18 @@ class Network:
     def library(self) -> str:
         return self.name.partition("/")[0]
 
-    def taps_of(self, module: nn.Module) -> tuple[Mapping[str, Any] | None, str]:
-        """The taps to ask for, and how they came about: ``given``, ``default`` (found by graphnas) or ``chosen`` (by ``choose_taps``)."""
-        if self.taps is not None:
-            return self.taps, "given"
+    def traced(self, module: nn.Module) -> tuple[gn.Branch, Mapping[str, Any] | None, str]:
+        """The branch, its taps as they were asked for, and whether these were ``given``, found by graphnas (``default``), or ``chosen``."""
+        if self.taps is not None or self.choose_taps is None:
+            return self.branch(module, self.taps), self.taps, "default" if self.taps is None else "given"
         try:
-            self.branch(module, None)
+            return self.branch(module, None), None, "default"
         except gn.GraphNASError:
-            if self.choose_taps is None:
-                raise
-            return self.choose_taps(module, self.example()), "chosen"
-        return None, "default"
+            taps = self.choose_taps(module, self.example())
+            return self.branch(module, taps), taps, "chosen"
 
-    def branch(self, module: nn.Module, taps: Mapping[str, Any] | None) -> gn.Branch:
-        options: dict[str, Any] = {"taps": taps}
-        return gn.Branch.from_module(module, example=self.example(), output=self.output, **options)
+    def branch(self, module: nn.Module, taps: Mapping[str, Any] | None = None) -> gn.Branch:
+        return gn.Branch.from_module(module, taps=taps, example=self.example(), output=self.output)
 
 
 def image(size: int, *, batch: int = 2) -> Callable[[], Tensor]:
@@ -67,9 +64,9 @@ def image(size: int, *, batch: int = 2) -> Callable[[], Tensor]:
 
 
 def resnet18_for(inputs: Mapping[str, Tensor]) -> gn.Branch:
-    """timm's resnet18 with its four layers as stages, on images of the size that the other network takes."""
+    """timm's resnet18 with its default stages, on images of the size that the other network takes."""
     import timm
 
     [given] = [value for value in inputs.values() if value.dim() == 4]
     module = timm.create_model("resnet18", num_classes=CLASSES)
-    return gn.Branch.from_module(module, taps={f"s{i}": f"layer{i}.*" for i in (1, 2, 3, 4)}, example={"x": given})
+    return gn.Branch.from_module(module, example={"x": given})

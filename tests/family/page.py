@@ -23,14 +23,14 @@ size and with {classes} classes, and goes through these checks in a process of i
 - **itself**: woven with another of its kind by the links of `aux-nas`, all weights and gates of the links random, the links have an effect.
 - **another**: the same with timm's resnet18 as the auxiliary, then a step, pruning and the comparison of *pruned* (text: with another
   BERT).
-- **step**: one search step of weights and alphas; all gradients are finite, none is missing, every alpha moves.
+- **step**: one search step of weights and alphas; all gradients are finite, none is missing, alphas of both directions move.
 - **pruned**: the pruned network returns all that the module with its trained weights returns, bit for bit, in eval and in train mode, and
   its certificate against a fresh network holds.
 - **loaded**: the artifact's safetensors load strictly into a fresh original, which then returns the same bit for bit.
 - **exported**: `torch.export` takes the pruned network, and its program returns the same bit for bit.
 
-Seconds are processor time of the whole process, imports included. A little noise is added to all weights first: layer scales of 1e-6 and
-heads of zeros hide errors.
+Seconds are processor time of the whole process, imports included. Noise is added to all weights first: layer scales of 1e-6 and heads of
+zeros hide errors.
 """
 
 
@@ -112,8 +112,8 @@ def _draw_head(draw: Draw) -> str:
     share = 100 * good / len(draw.results)
     return (
         f"## A fresh draw\n\n{len(draw.results)} of the {draw.others} model families of timm (modules of `timm.models`) that are not on the"
-        f" list, drawn at random with seed {draw.seed}: the smallest model of each at its published image size, {draw.limit_s:g} s of"
-        f" processor time each. {good} of {len(draw.results)} pass every check ({share:.0f} %).\n"
+        f" list, drawn at random with seed {draw.seed}: the smallest model of each, at 64 or 128 pixels if it takes them, else at its published"
+        f" size; {draw.limit_s:g} s of processor time each. {good} of {len(draw.results)} pass every check ({share:.0f} %).\n"
     )
 
 

@@ -1,0 +1,131 @@
+"""What the recorded graph costs over the network that it was recorded from: forward in eval mode, and a training step.
+
+    python benchmarks/overhead.py [--runs 40] [--batch 2] [--only resnet18 ...] [--json FILE]
+
+The graph is that of a branch alone, with taps at the ends of its stages (as many nodes as a search has) and at every block. Graph and
+original share their weights and run in turn in one process, with one thread; the order of the two changes from run to run. Prints medians
+of processor time, the median of the paired ratios, and as a control the same of the original against itself: differences below the
+control's distance from 1 mean nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from torch import Tensor, nn
+
+import graphnas as gn
+
+SIZE = 128  # pixels
+NETWORKS: dict[str, dict[str, Mapping[str, Any]]] = {
+    "resnet18": {"stages": {f"s{i}": f"layer{i}" for i in (1, 2, 3, 4)}, "blocks": {f"s{i}": f"layer{i}.*" for i in (1, 2, 3, 4)}},
+    "vit_tiny_patch16_224": {
+        "stages": {f"s{i}": f"blocks.{3 * i - 1}" for i in (1, 2, 3, 4)},
+        "blocks": {"s": {"match": "blocks.*", "split": [3, 3, 3, 3]}},
+    },
+    "convnext_atto": {
+        "stages": {f"s{i}": f"stages.{i}" for i in range(4)},
+        "blocks": {f"s{i}": f"stages.{i}.blocks.*" for i in range(4)},
+    },
+    "mobilenetv3_small_050": {"stages": {f"s{i}": f"blocks.{i}" for i in range(6)}, "blocks": {f"s{i}": f"blocks.{i}.*" for i in range(6)}},
+}
+OPTIONS: dict[str, dict[str, Any]] = {"vit_tiny_patch16_224": {"img_size": SIZE}}
+
+
+def forward(network: nn.Module, image: Tensor) -> Callable[[], None]:
+    network.eval()
+
+    def run() -> None:
+        with torch.no_grad():
+            network(image)
+
+    return run
+
+
+def step(network: nn.Module, image: Tensor) -> Callable[[], None]:
+    """Forward in train mode, loss, backward, update."""
+    network.train()
+    optimizer = torch.optim.SGD(network.parameters(), lr=1e-6)
+
+    def run() -> None:
+        returned = network(image)
+        prediction: Tensor = returned["p"] if isinstance(returned, dict) else returned
+        prediction.square().mean().backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    return run
+
+
+def compared(first: Callable[[], None], second: Callable[[], None], runs: int) -> dict[str, float]:
+    """Median milliseconds of both, and the median of second / first over pairs of runs."""
+    for run in (first, second) * 3:  # caches, lazy initialization
+        run()
+    pairs: list[tuple[float, float]] = []
+    gc.collect()
+    gc.disable()
+    for i in range(runs):
+        measured = {}
+        for which, run in [("first", first), ("second", second)][:: 1 if i % 2 else -1]:
+            start = time.process_time()
+            run()
+            measured[which] = time.process_time() - start
+        pairs.append((measured["first"], measured["second"]))
+    gc.enable()
+    return {
+        "first_ms": 1000 * statistics.median(a for a, _ in pairs),
+        "second_ms": 1000 * statistics.median(b for _, b in pairs),
+        "ratio": statistics.median(b / a for a, b in pairs),
+    }
+
+
+def measure(model: str, taps: Mapping[str, Any], *, batch: int, runs: int) -> dict[str, Any]:
+    torch.manual_seed(0)
+    image = torch.rand(batch, 3, SIZE, SIZE)
+    original = timm.create_model(model, num_classes=10, **OPTIONS.get(model, {}))
+    branch = gn.Branch.from_module(original, taps=taps, example=image)
+    graph = gn.weave({"p": branch}, primary="p", space=gn.load_spec("single-task"))
+    row: dict[str, Any] = {"taps": len(branch.taps), "nodes": len(graph.graph.nodes)}
+    for name, made in (("eval forward", forward), ("train step", step)):
+        found = compared(made(original, image), made(graph, image), runs)
+        control = compared(made(original, image), made(original, image), runs)
+        row[name] = {"eager_ms": found["first_ms"], "graph_ms": found["second_ms"], "ratio": found["ratio"], "control": control["ratio"]}
+    return row
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, default=40)
+    parser.add_argument("--batch", type=int, default=2)
+    parser.add_argument("--only", nargs="+", choices=list(NETWORKS), default=list(NETWORKS))
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    rows = []
+    print("network | taps at | taps | nodes | what | eager ms | graph ms | ratio | control")
+    for model in options.only:
+        for where, taps in NETWORKS[model].items():
+            row = {"network": model, "taps_at": where, **measure(model, taps, batch=options.batch, runs=options.runs)}
+            rows.append(row)
+            for what in ("eval forward", "train step"):
+                found = row[what]
+                print(
+                    f"{model} | {where} | {row['taps']} | {row['nodes']} | {what} | {found['eager_ms']:.2f} | {found['graph_ms']:.2f}"
+                    f" | {found['ratio']:.3f} | {found['control']:.3f}",
+                    flush=True,
+                )
+    if options.json:
+        options.json.write_text(json.dumps(rows, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
