@@ -54,7 +54,7 @@ def checked_recording(module: nn.Module, arguments: Mapping[str, Tensor], *, tap
         return _cascade(module, arguments, taps, output)
     except Refusal as error:
         problem = error
-    path = _nearest(module, arguments, [name for name, _ in taps], problem.path, output)
+    path = _nearest(module, arguments, problem.path, output)
     raise problem.with_tap(path) from problem.__cause__
 
 
@@ -67,15 +67,11 @@ def ancestors_of(names: Iterable[str]) -> frozenset[str]:
     return frozenset(found)
 
 
-def _nearest(module: nn.Module, arguments: Mapping[str, Tensor], names: Iterable[str], path: str, output: str | int | None) -> str | None:
+def _nearest(module: nn.Module, arguments: Mapping[str, Tensor], path: str, output: str | int | None) -> str | None:
     """The innermost module around a fault that can be a tap as a whole, found by trial."""
     while path:
-        others = [name for name in names if not f"{name}.".startswith(f"{path}.")]
         try:
-            with untouched(module):
-                found = record(module.eval(), arguments, ancestors=ancestors_of([path, *others])).values.get(path)
-            if found is not None:
-                _cascade(module, arguments, [(path, None)], output)
+            if path in _cascade(module, arguments, [(path, None)], output).recording.values:
                 return path
         except RecordError:
             pass
