@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from graphnas import registry
 from graphnas.compiler.infer import infer
 from graphnas.compiler.lower import lower
-from graphnas.errors import GraphNASError, Problem, SpecError, Where, suggest
+from graphnas.compiler.narrowing import is_plain_dict
+from graphnas.errors import GraphNASError, Problem, SpecError, Where, nearest, suggest
 from graphnas.graph.types import Ids, Image, TypePattern, ValueType, parse_type
 from graphnas.ops.fitting import fitting_size
 from graphnas.ops.opaque import Opaque, example, first_line, untouched_random_state, without_published_weights
@@ -80,13 +81,10 @@ def open_model(
             return _of_operation(registry.operations.get(name), {"op": name}, settings, inputs or {}, size)
         if name in presets("network"):
             return _of_spec(name, settings, inputs or {}, size)
-    raise GraphNASError(f"unknown network {name!r}", where=Where("graphnas taps"), fix=suggest(name, _names()))
-
-
-def _names() -> list[str]:
-    """Every name that needs no library in front."""
     libraries = [model for library in PLAIN for model in registry.operations.get(library).known()]
-    return [*libraries, *registry.networks.names(), *presets("network")]
+    near = nearest(name, [*libraries, *registry.networks.names(), *presets("network")])
+    fix = f"did you mean {near!r}?" if near is not None else "timm:NAME, torchvision:NAME, a registered network, or a network spec"
+    raise GraphNASError(f"unknown network {name!r}", where=Where("graphnas taps"), fix=fix)
 
 
 def _library(name: str, model: str) -> tuple[type[Opaque], str]:
@@ -108,7 +106,7 @@ def _library(name: str, model: str) -> tuple[type[Opaque], str]:
 def _of_operation(
     kind: type[Opaque], fields: Mapping[str, Any], settings: Sequence[Override], inputs: Mapping[str, ValueType], size: int | None
 ) -> Model:
-    given = {**fields, **{setting.name: setting.value for setting in settings}}
+    given = _nested(fields, settings)
     try:
         operation = kind.model_validate(given)
     except ValidationError as error:
@@ -128,20 +126,29 @@ def _of_operation(
     except GraphNASError:
         raise
     except Exception as error:
-        given = _inputs(module, inputs, size)
-        words = ", ".join(f"{name}: {value}" for name, value in given.items())
-        fix = fitting_size(lambda others: _takes(module, dict(zip(given, others, strict=True))), list(given.values()))
-        found = None if fix is None else f"--size {fix.partition('[')[2].partition(',')[0]}"
-        raise GraphNASError(
-            f"{operation.label} does not take {words}: {first_line(error)}",
-            where=Where("graphnas taps"),
-            fix=found or "--input NAME=TYPE for each of its inputs, such as --input image=3x224x224",
-        ) from error
+        types = _inputs(module, inputs, size)
+        words = ", ".join(f"{name}: {value}" for name, value in types.items())
+        message = f"{operation.label} does not take {words}: {first_line(error)}"
+        raise GraphNASError(message, where=Where("graphnas taps"), fix=_other_inputs(module, types)) from error
+
+
+def _nested(fields: Mapping[str, Any], settings: Sequence[Override]) -> dict[str, Any]:
+    made = dict(fields)
+    for setting in settings:
+        *outer, last = setting.parts
+        inner: dict[str, Any] = made
+        for part in outer:
+            below: Any = inner.setdefault(part, {})
+            if not is_plain_dict(below):
+                raise GraphNASError(f"{part!r} is no mapping", where=setting.where, fix=f"--set {part}=VALUE")
+            inner = below
+        inner[last] = setting.value
+    return made
 
 
 def _place(problem: Problem, settings: Sequence[Override]) -> Where:
-    name = problem.path.partition(".")[0].partition("[")[0]
-    return next((setting.where for setting in settings if setting.name == name), Where("graphnas taps"))
+    path = f"{problem.path}."
+    return next((s.where for s in settings if path.startswith(f"{s.name}.") or f"{s.name}.".startswith(path)), Where("graphnas taps"))
 
 
 def _tried(label: str, module: nn.Module, inputs: Mapping[str, ValueType], size: int | None, device: str) -> Model:
@@ -149,6 +156,18 @@ def _tried(label: str, module: nn.Module, inputs: Mapping[str, ValueType], size:
     with torch.no_grad():
         module(**arguments)
     return Model(label, module, arguments)
+
+
+def _other_inputs(module: nn.Module, given: Mapping[str, ValueType]) -> str:
+    """What to give instead of inputs that a network does not take."""
+    usual = _inputs(module, {}, None)
+    if usual != given and _takes(module, usual):
+        words = ", ".join(f"{name}: {value}" for name, value in usual.items())
+        return f"it takes {words}, which is the default"
+    fix = fitting_size(lambda others: _takes(module, dict(zip(given, others, strict=True))), list(given.values()))
+    if fix is not None:
+        return f"--size {fix.partition('[')[2].partition(',')[0]}"
+    return "--input NAME=TYPE for each of its inputs, such as --input image=3x224x224"
 
 
 def _takes(module: nn.Module, inputs: Mapping[str, ValueType]) -> bool:

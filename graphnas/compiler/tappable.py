@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -76,11 +77,11 @@ def list_taps(module: nn.Module, arguments: Mapping[str, Tensor], spec: NetworkS
     names = sorted((name for name in (*known.modules, *known.inside) if name in known.calls), key=known.order.__getitem__)
     requests = [stage_of.get(name) or TapRequest("", 0, name, found=known.calls[name].type) for name in names]
     types = told_types(module, requests, log, inputs)
-    size = next((value.height for value in inputs if isinstance(value, Image)), None)
+    size = next(((value.height, value.width) for value in inputs if isinstance(value, Image)), None)
     found: list[Tappable] = []
     for request in requests:
         call, told = known.calls[request.name], types[request.name]
-        made_by = request.name.rpartition(".")[2] if call.function else type(modules[request.name]).__name__
+        made_by = re.sub(r"_\d+$", "", request.name.rpartition(".")[2]) if call.function else type(modules[request.name]).__name__
         why_not = _why_not(request, call, known.counts[request.name])
         if call.function and why_not is not None:
             continue
@@ -129,12 +130,14 @@ def _never(module: nn.Module, name: str, known: Named) -> str:
     return f"never called itself: {name}.*" if any(other.startswith(f"{name}.") for other in known.calls) else "never called"
 
 
-def _resolution(type: ValueType | None, size: int | None) -> str | None:
-    """A value's height as a share of the input's."""
-    rows = type.height if isinstance(type, Image) else type.grid[0] if isinstance(type, Tokens) and type.grid is not None else None
-    if rows is None or size is None:
+def _resolution(type: ValueType | None, size: tuple[int, int] | None) -> str | None:
+    """A value's height as a share of the input's; ``None`` if it has none, or other proportions."""
+    if size is None or not (isinstance(type, Image) or (isinstance(type, Tokens) and type.grid is not None)):
         return None
-    share = size / rows
+    rows, columns = (type.height, type.width) if isinstance(type, Image) else type.grid or (0, 0)
+    if abs(rows - columns * size[0] / size[1]) >= 1 + (size[0] != size[1]):
+        return None
+    share = size[0] / rows
     if share < 1:
-        return f"{rows / size:g}"
+        return f"{1 / share:g}"
     return "1" if share == 1 else f"1/{round(share)}" if abs(share - round(share)) * rows < round(share) else f"1/{share:.1f}"
