@@ -24,6 +24,7 @@ COMMANDS = {
     "prune": "prune",
     "evaluate": "evaluate",
     "taps": "taps",
+    "data": "data",
     "schema": "schema",
     "list": "list_",
 }

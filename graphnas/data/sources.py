@@ -93,7 +93,7 @@ class Sources:
                     self._check_all(source, records, spec.key, "inputs", name, "key")
         for name, task in self._tasks.items():
             having = {source: records for source, records in opened.items() if _first(records, task.key, there=True) is not None}
-            if part == "train" and not having:
+            if part == "train" and opened and not having:
                 said = [records.lacks(task.key) for records in opened.values()]
                 fix = next((fix for _, fix in said if fix.startswith("did you mean")), said[0][1])
                 self.problems.append(self._task_pair.problem("; ".join(message for message, _ in said), "tasks", name, "key", fix=fix))

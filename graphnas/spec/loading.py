@@ -32,13 +32,14 @@ KINDS: dict[str, type[Document]] = {model.KIND: model for model in (SearchSpec, 
 _SUFFIXES = (".yaml", ".yml", ".json")
 
 
-def load_spec(source: str | Path, *, kind: str | None = None, overrides: Sequence[str] = ()) -> Any:
+def load_spec(source: str | Path, *, kind: str | None = None, overrides: Sequence[str] = (), folder: str | Path | None = None) -> Any:
     """Read a spec with all that it refers to.
 
     Args:
         source: A path, or the name of a shipped preset.
         kind: The kind that it must be; any, if left out.
         overrides: ``a.b.c=value``, as after ``--set``; checked like the file's own content.
+        folder: Where the file's relative paths start from, if not its own folder (for a preset, the current one).
     Returns:
         A ``NetworkSpec``, ``SearchSpaceSpec``, ``TaskPairSpec`` or ``SearchSpec``.
     Raises:
@@ -51,6 +52,8 @@ def load_spec(source: str | Path, *, kind: str | None = None, overrides: Sequenc
         file = _find(os.fspath(source), kind, _here(), is_path=isinstance(source, Path))
         if isinstance(file, Problem):
             raise SpecError([dataclasses.replace(file, where=Where(os.fspath(source))), *problems])
+        if folder is not None:
+            file = dataclasses.replace(file, folder=os.path.abspath(folder))
         data, found = session.read(file, kind)
         problems += found
         if data is not None and (wrong := _unexpected(data, data.place, kind)) is not None:
