@@ -113,6 +113,12 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     return found[0] if found else None
 
 
+def listed(names: Iterable[str], most: int = 10) -> str:
+    """Names for a message, at most so many of them."""
+    shown = list(names)
+    return ", ".join(shown[:most]) + (f", ... ({len(shown)} in all)" if len(shown) > most else "")
+
+
 def suggest(name: str, known: Iterable[str]) -> str:
     """The fix of an unknown name: the nearest known one, else the list of them (at most 20)."""
     names = sorted(known)

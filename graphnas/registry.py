@@ -119,6 +119,8 @@ operations = Registry(
             "deeplab": {"deeplab_head": "DeeplabHead"},
             "vgg": {"vgg_encoder": "VggEncoder"},
             "pretrained": {"timm": "Timm", "torchvision": "Torchvision"},
+            "huggingface": {"huggingface": "HuggingFace"},
+            "smp": {"smp": "Smp"},
         },
     )
     | {"network": "graphnas.compiler.nested:Network"},

@@ -55,14 +55,15 @@ class GivenHere(str):
     """Text given on the command line: a path in it starts from the current folder, whatever file it goes into."""
 
 
-def _absolute(value: Any) -> Any:
+def absolute(value: Any) -> Any:
+    """Text as an absolute path; starts from the folder of the document under validation. Anything else as it is."""
     if not isinstance(value, str) or value == "":
         return value
     folder = None if isinstance(value, GivenHere) else FOLDER.get()
     return os.path.normpath(os.path.join(folder or os.getcwd(), os.path.expanduser(value)))
 
 
-FilePath = Annotated[str, Strict(), BeforeValidator(_absolute)]
+FilePath = Annotated[str, Strict(), BeforeValidator(absolute)]
 """A path, made absolute: relative to the file that names it."""
 
 

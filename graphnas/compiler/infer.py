@@ -49,7 +49,7 @@ def copies(network: NetworkSpec) -> list[Copy]:
     previous = next(iter(network.inputs)) if len(network.inputs) == 1 else None
     for name, operation in network.nodes.items():
         assert isinstance(operation, Operation), "the network's parameters are not bound"
-        reads = (previous,) if operation.inputs is None and previous is not None else _as_tuple(operation.inputs)
+        reads = operation.reads if operation.reads is not None else () if previous is None else (previous,)
         for i in range(operation.repeat):
             own = name if operation.repeat == 1 else f"{name}.{i}"
             found.append(Copy(own, name, operation, reads if i == 0 else (found[-1].name,)))
@@ -114,10 +114,8 @@ class _Inference:
     def references(self, node: Copy) -> list[_Reference | None]:
         if not node.reads:
             self.problem("which value does it read?", "nodes", node.spec_name, fix=f"inputs: {next(iter(self.network.inputs), 'NAME')}")
-        several = isinstance(node.operation.inputs, tuple)
-        return [
-            self.reference(name, "nodes", node.spec_name, "inputs", *((i,) if several else ())) for i, name in enumerate(node.reads)
-        ]  # fmt: skip
+        places = node.operation.places
+        return [self.reference(name, "nodes", node.spec_name, *place) for name, place in zip(node.reads, places, strict=False)]
 
     def reference(self, name: str, *path: str | int) -> _Reference | None:
         """What a name stands for; ``None``, and a problem, if nothing in the spec bears it."""
@@ -164,10 +162,9 @@ class _Inference:
 
     def make(self, node: Copy, reads: Sequence[_Reference | None], wanted: Mapping[str, None]) -> None:
         """Infer one node and the values inside it that others read."""
-        several = isinstance(node.operation.inputs, tuple)
         found = [
-            None if read is None else self.value(read, "nodes", node.spec_name, "inputs", *((i,) if several else ()))
-            for i, read in enumerate(reads)
+            None if read is None else self.value(read, "nodes", node.spec_name, *place)
+            for read, place in zip(reads, node.operation.places, strict=False)
         ]
         names = [name for name in found if name is not None]
         if not names or len(names) < len(reads):
@@ -264,10 +261,6 @@ def _bad_names(network: NetworkSpec, nodes: Iterable[Copy]) -> list[Problem]:
             problems.append(network.problem(message, "nodes", node.spec_name, fix=fix))
         seen.add(node.name)
     return problems
-
-
-def _as_tuple(inputs: str | tuple[str, ...] | None) -> tuple[str, ...]:
-    return () if inputs is None else (inputs,) if isinstance(inputs, str) else inputs
 
 
 def _joined(node: str, path: str) -> str:

@@ -9,17 +9,21 @@ from __future__ import annotations
 import inspect
 import operator
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 
-from graphnas.compiler.branch import Branch
-from graphnas.compiler.infer import INNER, copies
+from graphnas.compiler.any_size import recorded_for_any_size
+from graphnas.compiler.infer import INNER, Copy, copies
 from graphnas.compiler.torch_typed import own_children, share_tensors
 from graphnas.errors import Problem, RecordError, SpecError, Where
 from graphnas.graph.graph import Graph
 from graphnas.graph.types import ValueType
-from graphnas.ops.opaque import example
+from graphnas.ops.base import TypeRuleError
+from graphnas.ops.opaque import Opaque, Selection, example
+from graphnas.ops.output import Key, value_of
 from graphnas.spec.network import NetworkSpec
 
 _WHERE = "graphnas_where"
@@ -39,9 +43,9 @@ def lower(network: NetworkSpec, graph: Graph) -> fx.GraphModule:
     Returns:
         A module that takes the network's inputs in order, and returns a tensor if the only output is called ``prediction``, else a dict.
     Raises:
-        SpecError: A value inside a node is read that its module can't be recorded at.
+        SpecError: A value inside a node is read that its module can't be recorded at, or published weights can't be had.
     """
-    operations = {copy.name: copy.operation for copy in copies(network)}
+    made_from = {copy.name: copy for copy in copies(network)}
     inner = _inner_values(graph)
     read = {*graph.outputs.values(), *(name for node in graph.nodes if node.op != INNER for name in node.inputs)}
     root, lowered = nn.Module(), fx.Graph()
@@ -50,19 +54,51 @@ def lower(network: NetworkSpec, graph: Graph) -> fx.GraphModule:
         if node.op in ("input", INNER):
             continue
         types = [_type_of(graph, name) for name in node.inputs]
-        module = operations[node.name].build(types)
-        paths = inner.get(node.name, [])
+        operation = made_from[node.name].operation
+        module = _built(network, made_from[node.name], types)
+        names = operation.argument_names(types)
+        selection = operation.selection(types) if isinstance(operation, Opaque) else None
+        paths, whole = inner.get(node.name, []), node.name in read
         if paths:
-            module = _returning(module, paths, types, whole=node.name in read, where=node.where, name=node.name)
+            call = _Call(types, names, None if selection is None else selection.key)
+            module = _returning(module, paths, call, whole=whole, where=node.where, name=node.name)
         _attach(root, node.name, module)
-        call = values[node.name] = lowered.call_module(node.name, tuple(values[name] for name in node.inputs))
-        call.meta[_WHERE] = node.where
-        for i, path in enumerate(["", *paths] if node.name in read and paths else paths):
-            value = values[f"{node.name}.{path}" if path else node.name] = lowered.call_function(operator.getitem, (call, i))
+        given = [values[name] for name in node.inputs]
+        by_name: dict[str, Any] = dict(zip(names or (), given, strict=names is not None))
+        called = values[node.name] = lowered.call_module(node.name, () if by_name else tuple(given), by_name)
+        for i, path in enumerate(["", *paths] if whole and paths else paths):
+            values[f"{node.name}.{path}" if path else node.name] = lowered.call_function(operator.getitem, (called, i))
+        if selection is not None and whole:
+            values[node.name] = _selected(lowered, values[node.name], selection, among=not paths)
+        for value in (called, *(values[name] for name in (node.name, *(f"{node.name}.{path}" for path in paths)))):
             value.meta[_WHERE] = node.where
     outputs = {name: values[value] for name, value in graph.outputs.items()}
     lowered.output(outputs["prediction"] if list(outputs) == ["prediction"] else outputs)
     return fx.GraphModule(root, lowered)
+
+
+@dataclass(frozen=True)
+class _Call:
+    """How a node's module is called: with inputs of these types, under these names (``None``: in order), for this part of its result."""
+
+    types: Sequence[ValueType]
+    names: Sequence[str] | None
+    output: Key | None
+
+
+def _built(network: NetworkSpec, copy: Copy, types: Sequence[ValueType]) -> nn.Module:
+    try:
+        return copy.operation.build(types)
+    except TypeRuleError as error:  # published weights that can't be had
+        path = (error.field,) if error.field is not None else ()
+        raise SpecError(network.problem(str(error), "nodes", copy.spec_name, *path, fix=error.fix)) from error
+
+
+def _selected(lowered: fx.Graph, value: fx.Node, selection: Selection, *, among: bool) -> fx.Node:
+    """A node's value, out of what its module returned if it still is ``among`` other parts."""
+    if among:
+        value = lowered.call_function(value_of, (value, selection.key))
+    return lowered.call_method("unsqueeze", (value, 1)) if selection.channel else value
 
 
 def _inner_values(graph: Graph) -> dict[str, list[str]]:
@@ -91,13 +127,11 @@ def _attach(root: nn.Module, name: str, module: nn.Module) -> None:
     root.add_module(last, module)
 
 
-def _returning(
-    module: nn.Module, paths: Sequence[str], types: Sequence[ValueType], *, whole: bool, where: Where | None, name: str
-) -> fx.GraphModule:
+def _returning(module: nn.Module, paths: Sequence[str], call: _Call, *, whole: bool, where: Where | None, name: str) -> fx.GraphModule:
     """The same module, which returns a tuple of the values at these paths, its own first if ``whole``; runs no further than it must."""
-    arguments = _examples(module, types)
+    arguments = _examples(module, call)
     try:
-        branch = Branch.from_module(module, taps={"inner": list(paths)}, example=arguments, output=None)
+        branch = recorded_for_any_size(module, {"inner": list(paths)}, arguments, call.output)
     except RecordError as error:
         raise SpecError(Problem(p.message, p.where or where, f"nodes.{name}", p.fix) for p in error.problems) from error
     graph = branch.recorded
@@ -119,14 +153,15 @@ def _returning(
     return _with_graph(module, graph)
 
 
-def _examples(module: nn.Module, types: Sequence[ValueType]) -> dict[str, Tensor]:
+def _examples(module: nn.Module, call: _Call) -> dict[str, Tensor]:
     """Inputs of these types by the names that the module's forward gives them."""
     generator = torch.Generator().manual_seed(0)
     values: list[Tensor] = []
-    for value in types:
+    for value in call.types:
         zeros = example(value, 2)
         values.append(torch.rand(zeros.shape, generator=generator) if zeros.is_floating_point() else zeros)
-    return dict(zip(inspect.signature(module.forward).parameters, values, strict=False))
+    names = call.names if call.names is not None else inspect.signature(module.forward).parameters
+    return dict(zip(names, values, strict=False))
 
 
 def _with_graph(module: nn.Module, graph: fx.Graph) -> fx.GraphModule:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, cast
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch import Tensor, nn
 
 from graphnas.graph.types import ValueType
-from graphnas.schema import PositiveInt, Spec, Text
+from graphnas.schema import PositiveInt, Spec, Text, problem
 
 
 class TypeRuleError(Exception):
@@ -38,15 +39,47 @@ Statistics = tuple[tuple[float, ...], tuple[float, ...]]
 class Operation(Spec, ABC):
     """A node of a network. Subclasses add ``op: Literal["name"] = "name"`` and their parameters."""
 
-    inputs: Text | tuple[Text, ...] | None = Field(default=None, examples=["stem", ["left", "right"]])
+    by_name: ClassVar[bool] = False
+    """Whether what it reads may be given by the names of its module's arguments."""
+    inputs: Text | tuple[Text, ...] | dict[Text, Text] | None = Field(default=None, examples=["stem", ["left", "right"]])
     """Names of the values it reads; left out, the node before (for the first, the network's only input)."""
     repeat: PositiveInt = 1
     """How many times in a row, each with weights of its own; the copies are named NAME.0, NAME.1, ..."""
+
+    @field_validator("inputs")
+    @classmethod
+    def _in_order(cls, value: Any) -> Any:
+        if isinstance(value, Mapping) and not cls.by_name:
+            names = ", ".join(cast("Mapping[str, str]", value).values())
+            raise problem("it reads values in order, not by name", f"inputs: [{names}]" if names else "inputs: NAME")
+        return cast("Any", value)
+
+    @property
+    def reads(self) -> tuple[str, ...] | None:
+        """The names of the values it reads; ``None`` where that is left to the node's place."""
+        if isinstance(self.inputs, Mapping):
+            return tuple(self.inputs.values())
+        return (self.inputs,) if isinstance(self.inputs, str) else self.inputs
+
+    @property
+    def places(self) -> tuple[tuple[str | int, ...], ...]:
+        """Where each of those names stands below the node."""
+        if isinstance(self.inputs, Mapping):
+            return tuple(("inputs", name) for name in self.inputs)
+        return (("inputs",),) if not isinstance(self.inputs, tuple) else tuple(("inputs", i) for i in range(len(self.inputs)))
 
     @property
     def image_statistics(self) -> frozenset[Statistics]:
         """What the published weights inside expect images to be normalized by, all that differ; empty: nothing known."""
         return frozenset()
+
+    def argument_names(self, inputs: Sequence[ValueType]) -> tuple[str, ...] | None:
+        """The names under which its module takes these inputs; ``None``: in order.
+
+        Raises:
+            TypeRuleError: That can't be told.
+        """
+        return tuple(self.inputs) if isinstance(self.inputs, Mapping) else None
 
     @abstractmethod
     def infer(self, inputs: Sequence[ValueType]) -> ValueType:
@@ -70,7 +103,10 @@ class Operation(Spec, ABC):
 
     @abstractmethod
     def build(self, inputs: Sequence[ValueType]) -> nn.Module:
-        """The module: called with one tensor an input, in order, it returns one tensor. Never changes its inputs in place."""
+        """The module: called with one tensor an input, it returns one tensor (a network made elsewhere may return others beside it).
+
+        Never changes its inputs in place.
+        """
 
     def inner(self, inputs: Sequence[ValueType]) -> Mapping[str, ValueType]:
         """The values inside that others may read: path below the node's name -> type. None for a plain operation."""

@@ -3,88 +3,61 @@
 from __future__ import annotations
 
 import inspect
-import json
-import re
 import warnings
-from abc import ABC, abstractmethod
+from abc import ABC
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import timm
-import torch
 import torchvision  # pyright: ignore[reportMissingTypeStubs]
-from pydantic import ConfigDict, Field, model_validator
-from torch import nn
+from pydantic import Field
+from torch import Tensor, nn
 
 from graphnas.errors import suggest
 from graphnas.ops.base import Statistics
-from graphnas.ops.opaque import Opaque, first_line, untouched_random_state
-from graphnas.schema import Flag, Text, problem_at
-
-_FORBIDDEN = frozenset(  # they read files, fetch from elsewhere, or change what the network returns
-    {"checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay", "cache_dir", "scriptable", "exportable", "no_jit", "features_only"}
-    | {"weights", "weights_backbone", "progress", "quantize"}
-)
+from graphnas.ops.library import ELSEWHERE, ByName, note
+from graphnas.schema import Text, problem_at
 
 
-class _Pretrained(Opaque, ABC):
-    """A network of a library; further fields are arguments of the library's own."""
-
-    model_config = ConfigDict(extra="allow")
-
+class _Named(ByName, ABC):
     model: Text = Field(examples=["resnet18"])
     """The library's name of the network."""
-    pretrained: Flag = False
-    """Start from the library's published weights, which are downloaded once."""
-
-    @model_validator(mode="after")
-    def _accepted(self) -> _Pretrained:
-        known = self._names()
-        if self.model not in known:
-            raise problem_at(("model",), f"{self._library()} has no model {self.model!r}", suggest(self.model, known), self.model)
-        failure = _failure(type(self), self.model, json.dumps(self.arguments, sort_keys=True))
-        if failure is not None:
-            field, message, fix = failure
-            raise problem_at((field,) if field else (), message, fix)
-        return self
 
     @property
-    def arguments(self) -> dict[str, Any]:
-        """What goes on to the library."""
-        return dict(self.__pydantic_extra__ or {})
+    def names(self) -> tuple[str, ...]:
+        return (self.model,)
 
     @property
     def label(self) -> str:
-        return f"{self._library()}'s {self.model}"
-
-    def module(self, *, pretrained: bool) -> nn.Module:
-        return self.make(self.model, self.arguments, pretrained=pretrained and self.pretrained)
+        return f"{self.library()}'s {self.model}"
 
     @classmethod
-    @abstractmethod
-    def make(cls, model: str, arguments: Mapping[str, Any], *, pretrained: bool) -> nn.Module:
-        """The network of this name."""
-
-    @classmethod
-    @abstractmethod
-    def builder(cls, model: str) -> Callable[..., Any]:
-        """The library's function that makes it."""
-
-    @classmethod
-    @abstractmethod
-    def _names(cls) -> Sequence[str]:
-        """Every name that ``model`` may be."""
-
-    @classmethod
-    def _library(cls) -> str:
+    def library(cls) -> str:
         return str(cls.model_fields["op"].default)
 
+    def _require_names(self) -> None:
+        known = self.known()
+        if self.model not in known:
+            raise problem_at(("model",), f"{self.library()} has no model {self.model!r}", suggest(self.model, known), self.model)
 
-class Timm(_Pretrained):
+    @classmethod
+    def known(cls) -> Sequence[str]:
+        """Every name that ``model`` may be."""
+        raise NotImplementedError
+
+
+class Timm(_Named):
     """A network of timm; further fields are those of its ``create_model``, such as ``num_classes`` or ``img_size``."""
 
     op: Literal["timm"] = "timm"
+    forbidden: ClassVar[Mapping[str, str]] = {
+        **dict.fromkeys(("checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay", "cache_dir"), ELSEWHERE),
+        **dict.fromkeys(("scriptable", "exportable", "no_jit"), "leave it out"),
+        "features_only": "leave it out, and read values inside by their names",
+    }
+
+    def is_published(self) -> bool:
+        return timm.is_model_pretrained(self.model)
 
     @property
     def image_statistics(self) -> frozenset[Statistics]:
@@ -92,92 +65,100 @@ class Timm(_Pretrained):
         return frozenset() if about is None else frozenset({(tuple(about.mean), tuple(about.std))})
 
     @classmethod
-    def make(cls, model: str, arguments: Mapping[str, Any], *, pretrained: bool) -> nn.Module:
-        return timm.create_model(model, pretrained=pretrained, **arguments)
+    def make(cls, names: tuple[str, ...], arguments: Mapping[str, Any], *, pretrained: bool) -> nn.Module:
+        module: Any = timm.create_model(*names, pretrained=pretrained, **arguments)
+        about: Mapping[str, Any] = module.pretrained_cfg if pretrained else {}
+        if pretrained and about.get("num_classes") != getattr(module, "num_classes", None):  # then timm makes the classifier anew
+            heads = about.get("classifier") or ()
+            prefixes = tuple(f"{head}." for head in ((heads,) if isinstance(heads, str) else heads))
+            note(name for name in module.state_dict() if name.startswith(prefixes))
+        return module
 
     @classmethod
-    def builder(cls, model: str) -> Callable[..., Any]:
-        return timm.model_entrypoint(model.partition(".")[0])
+    def builder(cls, names: tuple[str, ...]) -> Callable[..., Any]:
+        return timm.model_entrypoint(names[0].partition(".")[0])
 
     @classmethod
-    def _names(cls) -> Sequence[str]:
+    def known(cls) -> Sequence[str]:
         return [*timm.list_models(), *timm.list_pretrained()]  # the latter with the weights' tag: resnet18.a1_in1k
 
 
-class Torchvision(_Pretrained):
+class Torchvision(_Named):
     """A network of torchvision; further fields are those of its builder, such as ``num_classes``."""
 
     op: Literal["torchvision"] = "torchvision"
+    forbidden: ClassVar[Mapping[str, str]] = {
+        **dict.fromkeys(("weights", "weights_backbone"), ELSEWHERE),
+        **dict.fromkeys(("progress", "quantize"), "leave it out"),
+    }
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """Those given, and those without which the published weights would not do what they do in torchvision."""
+        if self.pretrained and self.model in ("googlenet", "inception_v3"):
+            return {"transform_input": True, **self.given}  # they expect colors scaled otherwise, and scale them on their own
+        if self.pretrained and self.model.startswith("vit_"):
+            return {"image_size": _published(self.model).meta["min_size"][0], **self.given}
+        return self.given
+
+    def is_published(self) -> bool:
+        try:
+            return _published(self.model) is not None
+        except (AttributeError, ValueError):  # of some there are none
+            return False
 
     @property
     def image_statistics(self) -> frozenset[Statistics]:
-        try:
-            weights: Any = torchvision.models
-            about = weights.get_model_weights(self.model).DEFAULT.transforms()
-        except (AttributeError, ValueError):  # of some there are none
-            return frozenset()
+        about: Any = _published(self.model).transforms() if self.is_published() else None
         return frozenset({(tuple(about.mean), tuple(about.std))}) if hasattr(about, "mean") else frozenset()
 
     @classmethod
-    def make(cls, model: str, arguments: Mapping[str, Any], *, pretrained: bool) -> nn.Module:
-        builder = cls.builder(model)
+    def make(cls, names: tuple[str, ...], arguments: Mapping[str, Any], *, pretrained: bool) -> nn.Module:
+        [model] = names
+        builder = cls.builder(names)
         no_weights = {name: None for name in ("weights", "weights_backbone") if name in inspect.signature(builder).parameters}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # on how some older networks will be initialized
             module: nn.Module = builder(**no_weights, **arguments)
         if pretrained:
-            published: Any = torchvision.models
-            weights = published.get_model_weights(model).DEFAULT
-            module.load_state_dict(weights.get_state_dict(progress=False, check_hash=True, weights_only=True))
+            weights = _published(model).get_state_dict(progress=False, check_hash=True, weights_only=True)
+            _load(module, weights, new_head="num_classes" in arguments)
         return module
 
     @classmethod
-    def builder(cls, model: str) -> Callable[..., Any]:
-        return torchvision.models.get_model_builder(model)
+    def builder(cls, names: tuple[str, ...]) -> Callable[..., Any]:
+        return torchvision.models.get_model_builder(names[0])
 
     @classmethod
-    def _names(cls) -> Sequence[str]:
+    def known(cls) -> Sequence[str]:
         return torchvision.models.list_models()
 
 
-@lru_cache(maxsize=256)
-def _failure(kind: type[_Pretrained], model: str, arguments_json: str) -> tuple[str | None, str, str | None] | None:
-    """Why the library can't make this network: field, message and fix; ``None`` if it can."""
-    arguments: dict[str, Any] = json.loads(arguments_json)
-    label = f"{kind.model_fields['op'].default}'s {model}"
-    for name in arguments:
-        if name in _FORBIDDEN:
-            return name, f"{label} takes no {name!r} here", "pretrained: true, or start_from of the search"
-    try:
-        module = _build_anywhere(lambda: kind.make(model, arguments, pretrained=False))
-    except Exception as error:  # noqa: BLE001 - a library may raise anything about its arguments
-        unexpected = re.search(r"unexpected keyword argument '(\w+)'", str(error))
-        if unexpected is None:
-            return None, f"{label} can't be made: {first_line(error)}", None
-        return unexpected[1], f"{label} takes no {unexpected[1]!r}", suggest(unexpected[1], _accepted_names(kind, model))
-    if inspect.signature(type(module).__init__).parameters.get("kwargs") is None:
-        return None
-    accepted = _accepted_names(kind, model)  # a class that takes anything in silence
-    unknown = next((name for name in arguments if name not in accepted), None)
-    return None if unknown is None else (unknown, f"{label} takes no {unknown!r}", suggest(unknown, accepted))
+def _published(model: str) -> Any:
+    """The weights that torchvision takes if asked for its default."""
+    models: Any = torchvision.models
+    return models.get_model_weights(model).DEFAULT
 
 
-def _build_anywhere(make: Callable[[], nn.Module]) -> nn.Module:
-    try:
-        with torch.device("meta"):
-            return make()
-    except TypeError:
-        raise
-    except Exception:  # noqa: BLE001 - a network whose code needs real numbers
-        with untouched_random_state():
-            return make()
+def _load(module: nn.Module, weights: Mapping[str, Tensor], *, new_head: bool) -> None:
+    """Load published weights.
 
-
-def _accepted_names(kind: type[_Pretrained], model: str) -> list[str]:
-    builder = kind.builder(model)
-    made = _build_anywhere(lambda: kind.make(model, {}, pretrained=False))
-    kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    signatures = [inspect.signature(builder), inspect.signature(type(made).__init__)]
-    names = [p.name for signature in signatures for p in signature.parameters.values() if p.kind in kinds and p.name != "self"]
-    own = [name for name in kind.model_fields if name != "op"]
-    return [name for name in dict.fromkeys([*own, *names]) if name not in _FORBIDDEN]
+    Args:
+        module: Without the auxiliary classifiers that the weights may have.
+        weights: By torchvision's names.
+        new_head: Whether the last layers may be of other sizes: they stay as they are.
+    Raises:
+        RuntimeError: Anything else that does not fit.
+    """
+    own = module.state_dict()
+    fitting = {
+        name: value
+        for name, value in weights.items()
+        if (name in own or not name.startswith("aux")) and not (new_head and name in own and own[name].shape != value.shape)
+    }
+    told: Any = module.load_state_dict(fitting, strict=False)
+    missing: list[str] = told.missing_keys
+    note(name for name in missing if name in weights)
+    wrong = [*(name for name in missing if name not in weights), *told.unexpected_keys]
+    if wrong:
+        raise RuntimeError(f"{len(wrong)} names that do not fit: {', '.join(wrong[:5])}")

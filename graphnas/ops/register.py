@@ -19,7 +19,7 @@ from graphnas.schema import Flag, Int, Number, Text
 
 _Class = TypeVar("_Class", bound=type[Operation] | type[LinkOperation])
 _STRICT: Mapping[Any, Any] = {int: Int, float: Number, str: Text, bool: Flag}
-_RESERVED = ("op", "inputs", "repeat")
+_RESERVED = ("op", "inputs", "repeat", "output")
 
 
 def register_operation(cls: _Class) -> _Class:

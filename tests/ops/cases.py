@@ -4,12 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
-from graphnas.graph.types import Image, Tokens, ValueType, Vector
+from graphnas.graph.types import Ids, Image, Mask, Tokens, ValueType, Vector
 
 IMAGE = Image(6, 8, 12)
 TOKENS = Tokens(97, 8, 1, (8, 12))
 VECTOR = Vector(5)
 SMALL_VIT = {"model": "vit_tiny_patch16_224", "img_size": [32, 48], "num_classes": 4}
+SMALL_HF_VIT = {
+    "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24, "image_size": [32, 48], "patch_size": 8,
+}  # fmt: skip
+SMALL_HF_DPT = {
+    **SMALL_HF_VIT, "num_hidden_layers": 4, "image_size": 32, "backbone_out_indices": [0, 1, 2, 3], "neck_hidden_sizes": [4, 4, 4, 4],
+    "fusion_hidden_size": 4, "add_projection": False,
+}  # fmt: skip
+SMALL_BERT = {
+    "vocab_size": 20, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24,
+    "max_position_embeddings": 16,
+}  # fmt: skip
 NESTED = {
     "kind": "network",
     "inputs": {"image": "image[C, H, W]"},
@@ -104,5 +115,11 @@ CASES: dict[str, list[tuple[dict[str, Any], list[ValueType]]]] = {
     ],
     "timm": [(SMALL_VIT, [Image(3, 32, 48)]), ({"model": "resnet18", "num_classes": 0}, [Image(3, 33, 40)])],
     "torchvision": [({"model": "resnet18"}, [Image(3, 32, 32)])],
+    "huggingface": [
+        ({"architecture": "vit", "config": SMALL_HF_VIT, "head": "image_classification"}, [Image(3, 32, 48)]),
+        ({"architecture": "dpt", "head": "depth_estimation", "config": SMALL_HF_DPT}, [Image(3, 32, 32)]),
+        ({"architecture": "bert", "config": SMALL_BERT, "inputs": ["ids", "mask"]}, [Ids(7), Mask(7)]),
+    ],
+    "smp": [({"architecture": "FPN", "encoder": "resnet18", "classes": 2, "decoder_pyramid_channels": 8}, [Image(3, 32, 64)])],
     "network": [({"use": NESTED}, [IMAGE])],
 }

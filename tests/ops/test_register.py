@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from graphnas import registry
 from graphnas.errors import GraphNASError
-from graphnas.graph.types import Image, ValueType
-from graphnas.ops.base import Operation
+from graphnas.graph.types import Image, ValueType, Vector
+from graphnas.ops.base import Operation, TypeRuleError
 from graphnas.ops.elementwise import Elementwise
 from graphnas.ops.register import register_network, register_operation
 from graphnas.schema import PositiveNumber
@@ -103,7 +103,7 @@ def test_a_network_of_the_users() -> None:
     assert list(operation.build(types).state_dict())[:2] == ["conv.weight", "conv.bias"]
     assert build("tiny", operation.model_dump(mode="json", exclude={"op"})) == operation
     schema = type(operation).model_json_schema()
-    assert list(schema["properties"]) == ["inputs", "repeat", "op", "width", "depth", "rates", "name"]  # norm is a class: not for a spec
+    assert list(schema["properties"]) == ["inputs", "repeat", "output", "op", "width", "depth", "rates", "name"]  # norm is a class
     assert schema["description"] == "One convolution."
     assert registry.networks.get("tiny") is Tiny
 
@@ -135,6 +135,45 @@ def test_a_network_that_runs_only_for_real() -> None:
     register_network("looking", Looking)
     assert build("looking", {}).infer([Image(3, 4, 4)]) == Image(3, 4, 4)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+class Several(nn.Module):
+    """A network of the user's own that returns a dict, and reads two inputs."""
+
+    def __init__(self, width: int = 4) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, width, 1)
+
+    def forward(self, image: Tensor, other: Tensor) -> dict[str, Tensor]:
+        return {"first": self.conv(image), "second": self.conv(other).mean((2, 3))}
+
+
+def test_a_network_that_returns_several_values() -> None:
+    register_network("several", Several)
+    types: list[ValueType] = [Image(3, 4, 4), Image(3, 6, 6)]
+    inputs = {"other": "b", "image": "a"}
+    assert build("several", {"output": "first", "inputs": ["a", "b"]}).infer(types) == Image(4, 4, 4)
+    assert build("several", {"output": "first", "inputs": inputs}).infer(types) == Image(4, 6, 6)  # by name
+    assert build("several", {"output": "second", "inputs": inputs}).infer(types) == Vector(4)
+    for fields, message, fix in [
+        ({}, "several returns several tensors: first, second", "output: first"),
+        ({"output": "frist"}, "several has no output 'frist'", "did you mean 'first'?"),
+        ({"output": "first", "inputs": {"image": "a", "othr": "b"}}, "several reads no 'othr'", "did you mean 'other'?"),
+    ]:
+        with pytest.raises(TypeRuleError) as caught:
+            build("several", fields).infer(types)
+        assert (str(caught.value), caught.value.fix) == (message, fix)
+
+
+def test_a_network_that_returns_no_tensor() -> None:
+    class Words(nn.Module):
+        def forward(self, x: Tensor) -> str:
+            return "words"
+
+    register_network("words", Words)
+    with pytest.raises(TypeRuleError) as caught:
+        build("words", {}).infer([Image(3, 4, 4)])
+    assert str(caught.value) == "words returns str, and a node has one tensor as its value"
 
 
 def needs_module(inner: nn.Module) -> nn.Module:

@@ -156,7 +156,7 @@ def test_a_parameter_that_is_wrong_does_not_hide_a_node(refused: Refused) -> Non
         ("nodes: {a: {}}", "12: nodes.a: no operation is named"),
         ("nodes: {a: {op: [relu]}}", "17: nodes.a.op: the name of an operation is text, got a list"),
         ("nodes: {a: {op: relu, repeat: 0}}", "31: nodes.a.repeat: must be 1 or more, got 0\n  fix: repeat: 1"),
-        ("nodes: {a: {op: relu, inputs: {}}}", "31: nodes.a.inputs: expected text or a list, got a mapping\n  fix: inputs: NAME"),
+        ("nodes: {a: {op: relu, inputs: {}}}", "31: nodes.a.inputs: it reads values in order, not by name\n  fix: inputs: NAME"),
         ("nodes: {a: {op: relu, inputs: [3]}}", '32: nodes.a.inputs[0]: expected text, got 3\n  fix: "3"'),
         ("outputs: [a]", "10: outputs: expected a mapping, got a list\n  fix: outputs: {...}"),
         ("taps: {s: []}", "11: taps.s: expected at least 1, got none"),

@@ -1,0 +1,86 @@
+"""``smp``: networks, encoders and their weights; the package is optional."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import huggingface_hub
+import pytest
+import segmentation_models_pytorch as smp
+import torch
+
+import graphnas as gn
+from graphnas.graph.types import Image
+from graphnas.ops.base import TypeRuleError
+from graphnas.ops.library import reported
+from tests.ops.test_contract import build
+
+TYPES = [Image(3, 32, 64)]
+FPN: dict[str, Any] = {"architecture": "FPN", "encoder": "resnet18", "classes": 2}
+
+
+def test_the_network_is_the_librarys_own() -> None:
+    operation = build("smp", FPN)
+    module, fresh = operation.build(TYPES).eval(), smp.FPN("resnet18", encoder_weights=None, classes=2).eval()
+    assert list(module.state_dict()) == list(fresh.state_dict())
+    fresh.load_state_dict(module.state_dict(), strict=True)
+    image = torch.rand(2, 3, 32, 64)
+    assert torch.equal(module(image), fresh(image))
+    assert operation.infer(TYPES) == Image(2, 32, 64)
+
+
+def test_the_librarys_other_head() -> None:
+    fields = {**FPN, "aux_params": {"classes": 5}}
+    assert str(build("smp", {**fields, "output": 0}).infer(TYPES)) == "image[2, 32, 64]"
+    assert str(build("smp", {**fields, "output": 1}).infer(TYPES)) == "vector[5]"
+
+
+def test_encoders_of_timm_take_timms_arguments() -> None:
+    fields = {"architecture": "DPT", "encoder": "tu-vit_tiny_patch16_224", "img_size": [32, 64], "classes": 2}
+    small = {"decoder_intermediate_channels": [4, 4, 4, 4], "decoder_fusion_channels": 4}
+    assert build("smp", {**fields, **small}).infer(TYPES) == Image(2, 32, 64)
+
+
+@pytest.mark.parametrize("encoder", ["resnet18", "tu-resnet18"])
+def test_published_weights(encoder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+    original = smp.encoders.get_encoder
+
+    def get_encoder(name: str, *, weights: Any, **options: Any) -> Any:
+        asked.append((name, weights))
+        return original(name, weights=None, **options)
+
+    monkeypatch.setattr(sys.modules[smp.FPN.__module__], "get_encoder", get_encoder)
+    operation = build("smp", {**FPN, "encoder": encoder, "pretrained": True})
+    operation.infer(TYPES)
+    assert {weights for _, weights in asked} <= {None}
+    with reported() as lines:
+        operation.build(TYPES)
+    assert asked[-1] == (encoder, "imagenet" if encoder == "resnet18" else True)
+    assert lines == [f"published weights of smp's FPN with {encoder}"]
+
+
+def test_without_a_connection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(TypeRuleError) as caught:
+        build("smp", {**FPN, "pretrained": True}).build(TYPES)
+    assert str(caught.value).startswith("the published weights of smp's FPN with resnet18 can't be fetched: ")
+    assert (caught.value.field, caught.value.fix) == (
+        "pretrained",
+        "pretrained: false, or with it start_from: FILE.safetensors in the search's networks",
+    )
+
+
+def test_a_missing_package_is_named_at_its_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "segmentation_models_pytorch", None)
+    file = tmp_path / "net.yaml"
+    file.write_text(
+        'kind: network\ninputs: {image: "image[3, H, W]"}\nnodes:\n  net: {op: smp, architecture: Unet, encoder: x}\noutputs: net\n'
+    )
+    with pytest.raises(gn.SpecError) as caught:
+        gn.load_spec(file)
+    assert str(caught.value) == f"{file}:4:13: nodes.net.op: smp needs segmentation-models-pytorch\n  fix: pip install graphnas[smp]"
+    assert caught.value.exit_status == 2
