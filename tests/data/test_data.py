@@ -335,6 +335,7 @@ def test_inference_is_described_in_plain_data(rooms: Callable[..., Data], tmp_pa
             "type": "surface_normal",
             "key": "normal.png",
             "encoding": {"offset": 128.0, "scale": 127.0, "invalid": [[128.0, 128.0, 128.0]]},
+            "frame": {"x": "right", "y": "up", "z": "viewer"},
             "loss": "cosine",
         },
     }

@@ -199,7 +199,7 @@ def test_a_crop_that_is_too_large_is_found_when_the_data_are_opened(tmp_path: Pa
         open_data(load(tmp_path, transforms=["horizontal_flip", {"random_crop": [40, 56]}]), seed=0)
     assert message(raised.value, tmp_path) == (
         "pair.yaml:27:3: transforms[1]: rooms/0000: a crop of [40, 56] is larger than the sample, [6, 8]\n"
-        "  fix: random_crop: [6, 8], or a resize before it"
+        "  fix: random_crop: [6, 8], a resize before it, or random_crop: {size: [40, 56], pad: true}"
     )
 
 
