@@ -89,7 +89,7 @@ def test_none_carries_nothing() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_round_trip(name: str) -> None:
-    for fields in ({}, {"initial": "kaiming"}, {"initial": 0.5, "resize": "nearest", "prefix": 1}):
+    for fields in ({}, {"initial": "kaiming"}, {"initial": 0.5, "resize": "nearest", "prefix": 1}, {"resize": "area"}):
         if set(fields) <= set(type(build(name)).model_fields):
             operation = build(name, **fields)
             assert Rule.model_validate({"operation": operation.model_dump(mode="json")}).operation == operation
@@ -164,6 +164,27 @@ def test_nearest() -> None:
     x = value(COARSE)
     result = linked("identity", COARSE, IMAGE, resize="nearest")(x, 1.0, value(IMAGE))
     assert torch.equal(result, F.interpolate(x, size=(8, 12), mode="nearest"))
+
+
+def test_area_is_the_mean_of_what_a_pixel_covers() -> None:
+    x = value(Image(4, 8, 12))
+    result = linked("identity", IMAGE, COARSE, resize="area")(x, 1.0, value(COARSE))
+    assert_close(result, x.unflatten(3, (6, 2)).unflatten(2, (4, 2)).mean((3, 5)))
+    module = linked("conv1x1", IMAGE, COARSE, resize="area", initial="kaiming")
+    weight = module.get_parameter("weight")
+    assert_close(module(x, 2.0, value(COARSE)), 2 * torch.einsum("nihw,oi->nohw", result, weight))
+
+
+@pytest.mark.parametrize("grid", [(3, 4), (4, 3)])
+def test_a_coarse_image_does_not_blur_the_grid_of_tokens(grid: tuple[int, int]) -> None:
+    """Of 12 patches beside an image that measures 2 x 2, whichever way the network's input lay."""
+    tokens, coarse = Tokens(13, 4, 1, grid), Image(4, 2, 2)
+    x, y = value(tokens), value(coarse)
+    as_image = x[:, 1:].transpose(1, 2).reshape(2, 4, *grid)
+    there = F.interpolate(as_image, size=(2, 2), mode="bilinear")
+    assert_close(linked("identity", tokens, coarse)(x, 1.0, y), there)
+    back = F.interpolate(y, size=grid, mode="bilinear").flatten(2).transpose(1, 2)
+    assert_close(linked("identity", coarse, tokens)(y, 1.0, x), F.pad(back, (0, 0, 1, 0)))
 
 
 def test_a_map_runs_at_the_smaller_resolution() -> None:

@@ -9,7 +9,7 @@ import torch
 from torch.testing import assert_close
 
 from graphnas.graph.types import Image, Tokens
-from graphnas.ops.grid import exact_grid, grid_like
+from graphnas.ops.grid import as_ordered, exact_grid, grid_like, image_of, row_by_row, scaled_grid
 from tests.ops.test_contract import build
 
 
@@ -74,6 +74,28 @@ def test_exact_grid(patches: int, grid: tuple[int, int], expected: tuple[int, in
 )
 def test_grid_like(patches: int, size: tuple[int, int], expected: tuple[int, int]) -> None:
     assert grid_like(patches, *size) == expected
+
+
+@pytest.mark.parametrize(
+    ("patches", "grid", "built", "now", "expected"),
+    [
+        (12, (3, 4), (2, 2), (2, 2), (3, 4)),  # as built, though 2 : 2 says nothing
+        (12, (4, 3), (2, 2), (2, 2), (4, 3)),
+        (48, (3, 4), (2, 2), (4, 4), (6, 8)),
+        (96, (8, 12), (2, 3), (3, 2), (12, 8)),
+    ],
+)
+def test_scaled_grid(patches: int, grid: tuple[int, int], built: tuple[int, int], now: tuple[int, int], expected: tuple[int, int]) -> None:
+    assert scaled_grid(patches, grid, built, now) == expected
+
+
+def test_an_order_is_known_for_one_number_of_patches() -> None:
+    of = Tokens(4, 1, 0, (2, 2), (3, 1, 0, 2))
+    x = torch.tensor([10.0, 11, 12, 13])[None, :, None]
+    assert image_of(x, of).flatten().tolist() == [13, 11, 10, 12]
+    assert torch.equal(as_ordered(row_by_row(x, of), of), x)
+    with pytest.raises(ValueError, match=r"^16 patches, whose order is known for 4 only: this network works at one image size$"):
+        image_of(torch.zeros(1, 16, 1), of)
 
 
 def test_patches_of_another_image_are_refused() -> None:
