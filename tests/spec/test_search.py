@@ -164,7 +164,7 @@ def test_lists_of_a_file_are_torchs_tuples() -> None:
         ({"sources": {}}, "sources: expected at least 1, got none"),
         ({"sources": {"a": {"layout": "webdatset", "train": "x"}}},
          "sources.a.layout: unknown layout 'webdatset'\n  fix: did you mean 'webdataset'?"),
-        ({"sources": {"a": {"train": "x"}}}, "sources.a: no layout is named\n  fix: one of nyuv2, python, webdataset"),
+        ({"sources": {"a": {"train": "x"}}}, "sources.a: no layout is named\n  fix: one of cityscapes, folder, huggingface, nyuv2, python, taskonomy, webdataset"),
         ({"sources": {"a": {"layout": "webdataset"}}}, "sources.a: missing field 'train'\n  fix: train: data/training.tar"),
         ({"inputs": {"image": {"key": "i", "normalize": "imgnet"}}},
          "inputs.image.normalize: unknown normalization 'imgnet'\n  fix: did you mean 'imagenet'?"),
