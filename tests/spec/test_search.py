@@ -164,7 +164,8 @@ def test_lists_of_a_file_are_torchs_tuples() -> None:
         ({"sources": {}}, "sources: expected at least 1, got none"),
         ({"sources": {"a": {"layout": "webdatset", "train": "x"}}},
          "sources.a.layout: unknown layout 'webdatset'\n  fix: did you mean 'webdataset'?"),
-        ({"sources": {"a": {"train": "x"}}}, "sources.a: no layout is named\n  fix: one of cityscapes, folder, huggingface, nyuv2, python, taskonomy, webdataset"),
+        ({"sources": {"a": {"train": "x"}}}, "sources.a: no layout is named\n"
+         "  fix: one of cityscapes, folder, huggingface, nyuv2, python, taskonomy, webdataset"),
         ({"sources": {"a": {"layout": "webdataset"}}}, "sources.a: missing field 'train'\n  fix: train: data/training.tar"),
         ({"inputs": {"image": {"key": "i", "normalize": "imgnet"}}},
          "inputs.image.normalize: unknown normalization 'imgnet'\n  fix: did you mean 'imagenet'?"),
@@ -173,7 +174,8 @@ def test_lists_of_a_file_are_torchs_tuples() -> None:
         ({"inputs": {"image": {"key": "i", "normalize": {"mean": [0.5, 0.5], "std": [1]}}}},
          "inputs.image.normalize: 2 means and 1 deviations\n  fix: one of each a channel"),
         ({"transforms": ["flip", {"random_crop": [0, 4]}, {"a": 1, "b": 2}, 3]},
-         "transforms[0]: unknown transform 'flip'\n  fix: one of color_jitter, horizontal_flip, random_crop, random_scale, resize, rotation\n"
+         "transforms[0]: unknown transform 'flip'\n"
+         "  fix: one of color_jitter, horizontal_flip, random_crop, random_scale, resize, rotation\n"
          "transforms[1].random_crop[0]: must be 1 or more, got 0\n  fix: 1\n"
          "transforms[2]: expected one transform, got a mapping\n  fix: write NAME, or {NAME: {...}}\n"
          "transforms[3]: expected one transform, got 3\n  fix: write NAME, or {NAME: {...}}"),
