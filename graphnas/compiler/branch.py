@@ -12,6 +12,7 @@ from torch import Tensor, fx, nn
 
 from graphnas.compiler.calls import Call, run_log, type_of_value
 from graphnas.compiler.checked import ancestors_of, checked_recording, failing
+from graphnas.compiler.detached import require_detachable
 from graphnas.compiler.outputs import prediction_in
 from graphnas.compiler.plain import names_of, typed_graph
 from graphnas.compiler.record import refuse_opaque
@@ -43,6 +44,7 @@ class Branch:
         spec: The network spec that it was built from, if it was.
         output: Which of the module's outputs is the prediction, if it returns several.
         rebuild: Makes a fresh network of the same kind, if that is known how.
+        weights: A line on each set of weights that it starts from, and on what was new in it.
     """
 
     module: nn.Module
@@ -59,6 +61,7 @@ class Branch:
     spec: NetworkSpec | None = None
     output: str | int | None = None
     rebuild: Callable[[], nn.Module] | None = None
+    weights: tuple[str, ...] = ()
 
     @staticmethod
     def from_module(
@@ -115,10 +118,11 @@ class Branch:
         _require_distinct(tap_nodes, requests)
         names = names_of(recording.graph, tap_nodes)
         found = tuple(_tap(request, types[request.name], names[tap_nodes[request.name]]) for request in requests)
-        recorded = recording.graph
+        recorded, changed = recording.graph, _changed(requests, recording.changed)
+        require_detachable(module, recorded, {name: tap_nodes[name] for name in tap_nodes if name in changed}, arguments)
         return Branch(
             module, recorded, arguments, checked.prediction, found, tap_nodes,
-            _changed(requests, recording.changed), checked.fixed_size, checked.fixed_precision,
+            changed, checked.fixed_size, checked.fixed_precision,
             typed_graph(module, recorded, names, found, checked.prediction, spec), wanted, spec, output, rebuild,
         )  # fmt: skip
 

@@ -177,9 +177,12 @@ def _unreadable(request: TapRequest, call: Call) -> Problem | None:
     """Why a tap's value is none that a link can read."""
     name = request.name
     if request.select is not None:
-        if call.type is None:
+        if call.type is not None:
+            return Problem(f"tap {name!r} is one tensor, so it has no output {request.select!r}", request.where, fix="leave output out")
+        if request.select in call.parts:
             return None
-        return Problem(f"tap {name!r} is one tensor, so it has no output {request.select!r}", request.where, fix="leave output out")
+        keys = " | ".join(map(str, call.parts))
+        return Problem(f"tap {name!r} has no output {request.select!r}", request.where, fix=f"output: {keys}" if keys else "another tap")
     if call.type is None:
         message = f"tap {name!r} returns a {call.kind}, not a tensor"
         if not call.parts:

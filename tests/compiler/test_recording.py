@@ -673,7 +673,7 @@ def test_inputs_and_outputs_that_are_not_clear(module: type[nn.Module], options:
 def test_a_part_that_nothing_reads_is_no_tap() -> None:
     with pytest.raises(RecordError) as caught:
         recorded(Several(), {"s": {"match": "pair", "output": 5}}, image(2, 3, 8, 8))
-    assert str(caught.value) == "tap 'pair' has no output 5 that the network reads\n  fix: name a part that is a tensor and is read"
+    assert str(caught.value) == "tap 'pair' has no output 5\n  fix: output: 0"
 
 
 def test_all_that_is_wrong_with_taps_is_said_at_once() -> None:
