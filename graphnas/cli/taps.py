@@ -90,28 +90,25 @@ def _tree(model: Model, listing: Listing) -> None:
 
 
 def _nested(listing: Listing) -> list[tuple[int, Tappable]]:
-    """Depth and value, each submodule before what is inside it, siblings in order of execution."""
-    inside: dict[str, list[Tappable]] = {}
-    for value in listing.values:
-        inside.setdefault(value.name.rpartition(".")[0], []).append(value)
-    found: list[tuple[int, Tappable]] = []
-    waiting = [(0, value) for value in reversed(_in_order(inside, ""))]
-    while waiting:
-        depth, value = waiting.pop()
-        found.append((depth, value))
-        if not value.function:
-            waiting += [(depth + 1, inner) for inner in reversed(_in_order(inside, value.name))]
-    return found
+    """Depth and value, each submodule before what is inside it, siblings in order of execution.
 
-
-def _in_order(inside: dict[str, list[Tappable]], path: str) -> list[Tappable]:
-    """What is directly inside a submodule; a list that is never called itself stands where the first of its parts runs."""
+    A list that is never called itself stands where the first of its parts runs.
+    """
     first: dict[str, int] = {}
-    for i, value in enumerate(value for values in inside.values() for value in values if value.why_not is None):
+    for i, value in enumerate(listing.values):
         parts = value.name.split(".")
         for depth in range(len(parts)):
             first.setdefault(".".join(parts[: depth + 1]), i)
-    return sorted(inside.get(path, []), key=lambda value: first.get(value.name, len(first)))
+    inside: dict[str, list[Tappable]] = {}
+    for value in sorted(listing.values, key=lambda value: first[value.name], reverse=True):
+        inside.setdefault(value.name.rpartition(".")[0], []).append(value)
+    found: list[tuple[int, Tappable]] = []
+    waiting = [(0, value) for value in inside.get("", [])]
+    while waiting:
+        depth, value = waiting.pop()
+        found.append((depth, value))
+        waiting += [(depth + 1, inner) for inner in inside.get(value.name, [])]
+    return found
 
 
 def _facts(value: Tappable) -> tuple[str, str, str, str]:
