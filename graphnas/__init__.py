@@ -25,10 +25,11 @@ _HOMES = {
         "SearchSpec",
     ),
     "graphnas.compiler": ("weave", "Branch", "Supernet", "tap_values", "penalty"),
+    "graphnas.compiler.weights": ("load_weights", "read_weights", "LoadedWeights"),
     "graphnas.graph.links": ("Link",),
     "graphnas.prune": ("prune", "Pruned", "Certificate"),
     "graphnas.export": ("save", "load"),
-    "graphnas.runs": ("compile", "search", "evaluate", "SearchResult"),
+    "graphnas.runs": ("compile", "search", "evaluate", "predict", "SearchResult"),
     "graphnas.ops.register": ("register_operation", "register_network"),
     "graphnas.plugins": ("register_gate", "register_penalty", "register_task_type", "register_layout", "register_balance"),
     "graphnas.errors": (
@@ -54,6 +55,9 @@ if TYPE_CHECKING:
     from graphnas.compiler import penalty as penalty
     from graphnas.compiler import tap_values as tap_values
     from graphnas.compiler import weave as weave
+    from graphnas.compiler.weights import LoadedWeights as LoadedWeights
+    from graphnas.compiler.weights import load_weights as load_weights
+    from graphnas.compiler.weights import read_weights as read_weights
     from graphnas.errors import ArtifactError as ArtifactError
     from graphnas.errors import DataError as DataError
     from graphnas.errors import GraphNASError as GraphNASError
@@ -80,6 +84,7 @@ if TYPE_CHECKING:
     from graphnas.runs import SearchResult as SearchResult
     from graphnas.runs import compile as compile
     from graphnas.runs import evaluate as evaluate
+    from graphnas.runs import predict as predict
     from graphnas.runs import search as search
     from graphnas.spec import NetworkSpec as NetworkSpec
     from graphnas.spec import SearchSpaceSpec as SearchSpaceSpec

@@ -23,6 +23,7 @@ COMMANDS = {
     "search": "search",
     "prune": "prune",
     "evaluate": "evaluate",
+    "predict": "predict",
     "taps": "taps",
     "data": "data",
     "schema": "schema",

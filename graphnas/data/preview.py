@@ -100,10 +100,10 @@ def _tile(records: Records, index: int, key: str, task: TaskType | None) -> Imag
         target = task.decode(label_array(value, file=file), file=file)
     except DataError as error:
         return _words(error.problems[0].message)
-    return _words(_said(task, target)) if task.per_sample else _fitted(drawn(task, target))
+    return _words(said(task, target)) if task.per_sample else _fitted(drawn(task, target))
 
 
-def _said(task: TaskType, target: Tensor) -> str:
+def said(task: TaskType, target: Tensor) -> str:
     """The label of a whole sample in words."""
     names: Sequence[str] = getattr(task, "names", ()) or tuple(map(str, range(task.out_channels)))
     if getattr(task, "multi_label", False):

@@ -145,6 +145,14 @@ class TaskType(Spec, ABC):
             target: Of the same N samples.
         """
 
+    def answer(self, prediction: Tensor) -> Tensor:
+        """What a prediction says, for a person or a program: in the form of a target where that can be; the prediction itself, if not said.
+
+        Args:
+            prediction: (N, out_channels, h, w), or (N, out_channels) of a task with one label a sample.
+        """
+        return prediction
+
     @abstractmethod
     def new_metrics(self) -> Metrics:
         """Metrics that have seen nothing yet."""

@@ -80,6 +80,10 @@ class Boundary(TaskType):
             return (masked_mean(values, positive) + masked_mean(values, labeled & ~positive)) / 2
         return masked_mean(values.where(~positive, self.positive_weight * values), labeled)
 
+    def answer(self, prediction: Tensor) -> Tensor:
+        """1 where a boundary is likelier than none, (N, H, W)."""
+        return prediction[:, 0].gt(0).long()
+
     def new_metrics(self) -> Metrics:
         return BoundaryMetrics()
 

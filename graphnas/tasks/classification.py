@@ -133,6 +133,10 @@ class Classification(TaskType):
         logits = prediction.where(labeled[:, None], 0)
         return masked_mean(F.cross_entropy(logits, target, reduction="none", label_smoothing=self.label_smoothing), labeled)
 
+    def answer(self, prediction: Tensor) -> Tensor:
+        """Probabilities that add up to 1, (N, classes); with several labels a sample 1 for each that is likelier than not."""
+        return prediction.gt(0).to(prediction.dtype) if self.multi_label else prediction.softmax(dim=1)
+
     def new_metrics(self) -> Metrics:
         return MultiLabelMetrics(self) if self.multi_label else ClassMetrics(self)
 

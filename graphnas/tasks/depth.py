@@ -81,6 +81,11 @@ class Depth(TaskType):
             error = error.where(error <= limit, (error.square() + limit.square()) / (2 * limit))
         return masked_mean(error, labeled)
 
+    def answer(self, prediction: Tensor) -> Tensor:
+        """Metres, above zero."""
+        positive = prediction.clamp(min=SMALLEST)
+        return 1 / positive if self.inverse else positive
+
     def new_metrics(self) -> Metrics:
         return DepthMetrics(inverse=self.inverse)
 

@@ -90,6 +90,10 @@ class Disparity(TaskType):
         labeled = target > 0
         return masked_mean((resized(prediction, target).where(labeled, 0) - target).abs(), labeled)
 
+    def answer(self, prediction: Tensor) -> Tensor:
+        """Disparities in the labels' unit, not below zero."""
+        return prediction.clamp(min=0)
+
     def new_metrics(self) -> Metrics:
         return DisparityMetrics()
 

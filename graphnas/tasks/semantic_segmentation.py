@@ -132,6 +132,10 @@ class SemanticSegmentation(TaskType):
         size = (shares.sum(dim=(0, 2, 3)) + pixels).where(there, 1)
         return masked_mean(1 - 2 * overlap / size, there)
 
+    def answer(self, prediction: Tensor) -> Tensor:
+        """Class numbers, (N, H, W)."""
+        return prediction.argmax(dim=1) if self.classes > 1 else prediction[:, 0].gt(0).long()
+
     def new_metrics(self) -> Metrics:
         return SegmentationMetrics(self)
 

@@ -146,6 +146,10 @@ class SurfaceNormal(TaskType):
                 values = (unit - target).square().mean(dim=1)
         return masked_mean(values, labeled)
 
+    def answer(self, prediction: Tensor) -> Tensor:
+        """Unit vectors: right, up, to the viewer."""
+        return F.normalize(prediction, dim=1, eps=SMALLEST_PREDICTION)
+
     def new_metrics(self) -> Metrics:
         return NormalMetrics()
 

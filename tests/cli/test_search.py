@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from graphnas.cli.progress import shown
 from graphnas.cli.search import default_folder
@@ -73,6 +74,14 @@ def test_a_run_from_beginning_to_end(folder: Path, graphnas: Run, graphnas_json:
     assert (found["task"], found["split"], found["samples"]) == ("normals", "test", 4)
     assert graphnas_json("evaluate", "run", "--split", "training")["samples"] == 12
     assert graphnas_json("evaluate", "run", "--task-pair", "pair.yaml")["metrics"] == found["metrics"]
+
+    Image.new("RGB", (16, 16), "gray").save("room.png")
+    status, table, _ = graphnas("predict", "run", "room.png")
+    assert status == 0
+    assert table == "normals, in predictions\nimage      prediction\n" + 45 * "─" + "\nroom.png   room.normals.npy, room.normals.png\n"
+    [found] = graphnas_json("predict", "run/artifact", "room.png", "--out", "said")
+    assert (found["shape"], found["files"]) == ([3, 16, 16], ["said/room.normals.npy", "said/room.normals.png"])
+    assert all(Path(file).exists() for file in found["files"])
 
 
 def test_links_that_have_not_converged_are_refused_unless_forced(folder: Path, graphnas: Run) -> None:
