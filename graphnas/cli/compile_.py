@@ -103,12 +103,19 @@ def _print(summary: Summary) -> None:
             right=("links", "parameters"),
         ),
         "proven\n" + "\n".join(f"  {statement}" for statement in summary.proven),
+        *_weights(summary),
         f"training, estimated: {cost.relative:.2f} x that of {summary.primary} alone, on as many batches with its labels\n"
         f"  a batch of the supernet: {short(cost.supernet_macs)} MACs x {cost.supernet_samples} samples x {cost.supernet_passes:g} passes\n"
         f"  a batch of {summary.primary} alone: {short(cost.primary_macs)} MACs x {cost.primary_samples} samples x 3 passes\n"
         "  a backward pass counts as two, in an alpha step as one",
         f"inference: {summary.inference_macs:,} MACs for one sample, {summary.inference_parameters:,} parameters",
     )
+
+
+def _weights(summary: Summary) -> list[str]:
+    """What the networks start from, if any starts from weights."""
+    lines = [f"  {task}: {line}" for task, said in summary.weights.items() for line in said]
+    return ["weights\n" + "\n".join(lines)] if lines else []
 
 
 def _other(spec: NetworkSpec | SearchSpaceSpec | TaskPairSpec, *, as_json: bool) -> None:

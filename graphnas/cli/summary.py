@@ -67,6 +67,7 @@ class Summary:
     branches: tuple[BranchRow, ...]
     rules: tuple[RuleRow, ...]
     proven: tuple[str, ...]
+    weights: dict[str, tuple[str, ...]]
     training: Cost
     inference_macs: int
     inference_parameters: int
@@ -100,6 +101,7 @@ def summarize(spec: SearchSpec, net: Supernet) -> Summary:
         branches=branches,
         rules=_rules(net),
         proven=net.plan.proven,
+        weights={task: branch.weights for task, branch in net.recorded.items() if branch.weights},
         training=_cost(spec, any(True for _ in net.alpha_parameters()), supernet_macs, own.macs),
         inference_macs=own.macs if net.space.constraints.inference == "primary" else count_macs(net.view([net.primary]), example),
         inference_parameters=own.parameters

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -15,10 +17,12 @@ from graphnas.compiler.lower import lower
 from graphnas.compiler.supernet import Supernet
 from graphnas.compiler.torch_typed import copy_of, seeded
 from graphnas.compiler.weave import uncollected, weave
-from graphnas.compiler.weights import load_weights, read_weights
-from graphnas.errors import GraphNASError, Problem, SpecError
+from graphnas.compiler.weights import LoadedWeights, load_weights
+from graphnas.errors import ArtifactError, GraphNASError, Problem, SpecError
 from graphnas.graph.graph import Graph
 from graphnas.graph.types import Ids, Mask, ValueType
+from graphnas.ops.library import reported
+from graphnas.ops.opaque import without_published_weights
 from graphnas.spec.network import NetworkSpec
 from graphnas.spec.search import NetworkUse, SearchSpec
 from graphnas.spec.search_space import SearchSpaceSpec
@@ -81,11 +85,27 @@ def task_branch(spec: SearchSpec, task: str, input_types: Mapping[str, ValueType
         )
     network = bound(use, task, spec)
     graph = infer(network, {name: input_types[name] for name in network.inputs if name in input_types})
-    with seeded(seed_of(spec.seed, task)):
+    whole = use.start_from is not None and use.into is None and not use.allow_missing  # nothing published would be left
+    with seeded(seed_of(spec.seed, task)), reported() as weights, without_published_weights() if whole else nullcontext():
         module = lower(network, graph)
     if use.start_from is not None:
-        load_weights(module, read_weights(use.start_from), source=use.start_from, allow_missing=use.allow_missing)
-    return spec_branch(network, graph, module)
+        weights.append(str(_started(use, module, spec, task)))
+    return replace(spec_branch(network, graph, module), weights=tuple(weights))
+
+
+def _started(use: NetworkUse, module: nn.Module, spec: SearchSpec, task: str) -> LoadedWeights:
+    """Load what the network starts from.
+
+    Raises:
+        SpecError: It can't be read, or does not fit.
+    """
+    assert use.start_from is not None
+    options: Any = {"allow_missing": use.allow_missing, "allow_unused": use.allow_unused, "part": use.part, "into": use.into}
+    try:
+        return load_weights(module, use.start_from, **options)
+    except ArtifactError as error:
+        name = task if task in spec.networks else "*"
+        raise SpecError([spec.problem(p.message, "networks", name, "start_from", fix=p.fix) for p in error.problems]) from error
 
 
 def spec_branch(network: NetworkSpec, graph: Graph, module: nn.Module) -> Branch:
@@ -110,7 +130,7 @@ def bound(use: NetworkUse, task: str, spec: SearchSpec) -> NetworkSpec:
 
 def copied(branch: Branch) -> Branch:
     """The same branch on a copy of its module."""
-    return Branch.from_module(
+    made = Branch.from_module(
         copy_of(branch.module),
         taps=branch.requested,
         example=branch.example,
@@ -118,6 +138,7 @@ def copied(branch: Branch) -> Branch:
         spec=branch.spec,
         rebuild=branch.rebuild,
     )
+    return replace(made, weights=branch.weights)
 
 
 def example_inputs(types: Mapping[str, ValueType], batch: int = 2) -> dict[str, Tensor]:

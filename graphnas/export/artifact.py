@@ -99,7 +99,7 @@ def load(folder: str | Path, *, into: nn.Module | None = None) -> nn.Module:
                 f"{source / name} is not what {CERTIFICATE} was written for: its hash differs", fix="copy or make the artifact again"
             )
     module = into if into is not None else _built(description, source)
-    load_weights(module, weights, source=str(source / WEIGHTS))
+    load_weights(module, weights, source=str(source / WEIGHTS), fix="give the network that it was saved from")
     return module.eval()
 
 

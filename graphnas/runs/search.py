@@ -186,7 +186,8 @@ class _Run:
 
     def _introduce(self, main: Trained, length: Budget) -> None:
         """The first lines of the log: what the run's numbers depend on."""
-        for line in (*provenance(self._spec, main.precision.device), *main.data.describe().splitlines()):
+        weights = [f"{task}: {line}" for task, branch in main.net.recorded.items() for line in branch.weights]
+        for line in (*provenance(self._spec, main.precision.device), *main.data.describe().splitlines(), *weights):
             self._report(Progress(SEARCH, 0, length.steps, line))
 
     def _alone(self, main: Trained, length: Budget, around: Surroundings) -> tuple[Trained | None, dict[str, tuple[float, float]]]:

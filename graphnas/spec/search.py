@@ -41,9 +41,22 @@ class NetworkUse(Spec):
     parameters: dict[Text, Any] = Field(default={}, examples=[{"channels": 64}])
     """Values of its parameters; the others take their default, ``out_channels`` comes from the task."""
     start_from: FilePath | None = Field(default=None, examples=["runs/single/artifact"])
-    """Weights to start from: a safetensors file, or an artifact's folder; random weights (or the network's own), if left out."""
-    allow_missing: tuple[Text, ...] = Field(default=(), examples=[["head.*"]])
-    """Globs of parameters that ``start_from`` may lack."""
+    """Weights to start from: a safetensors file, an artifact's or a run's folder; random (or the network's own), if left out."""
+    part: Text | None = Field(default=None, examples=["encoder"])
+    """Only the weights of ``start_from`` below this name, without it; all, if left out."""
+    into: Text | None = Field(default=None, examples=["encoder"])
+    """The part of the network that they are for, the others keep what they have; the whole network, if left out."""
+    allow_missing: tuple[Text, ...] = Field(default=(), examples=[["head.**"]])
+    """Globs of the network's names that ``start_from`` may lack, or have in another shape: they keep what they have."""
+    allow_unused: tuple[Text, ...] = Field(default=(), examples=[["fc.*"]])
+    """Globs of names in ``start_from`` that the network need not have."""
+
+    @model_validator(mode="after")
+    def _something_to_load(self) -> NetworkUse:
+        given = {"part": self.part, "into": self.into, "allow_missing": self.allow_missing, "allow_unused": self.allow_unused}
+        if self.start_from is None:
+            refuse(error_at((name,), f"{name} is of weights, and there are none", "start_from: FILE") for name in given if given[name])
+        return self
 
     @model_validator(mode="after")
     def _known_parameters(self) -> NetworkUse:

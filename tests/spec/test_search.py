@@ -62,6 +62,9 @@ def test_a_search_may_choose_another_primary() -> None:
          "networks.seg.parameters.wdith: the network has no parameter 'wdith'\n  fix: did you mean 'width'?\n"
          "networks.seg.parameters.width: expected a whole number, got 2.5"),
         ({"networks": {"seg": NETWORK}}, None),
+        ({"networks": {"seg": {"use": NETWORK, "into": "encoder", "allow_missing": ["head.**"]}}},
+         "networks.seg.allow_missing: allow_missing is of weights, and there are none\n  fix: start_from: FILE\n"
+         "networks.seg.into: into is of weights, and there are none\n  fix: start_from: FILE"),
         ({"balance": {"weights": {"sge": 3}}}, "balance.weights.sge: 'sge' is no task\n  fix: did you mean 'seg'?"),
         ({"balance": {"weights": {"seg": -3}}}, None),
         ({"balance": "som"}, "balance: unknown balance 'som'\n  fix: did you mean 'sum'?"),
