@@ -166,7 +166,7 @@ def test_names_of_nothing(files: Files) -> None:
     assert message("aux-nsa") == "aux-nsa: unknown preset 'aux-nsa'\n  fix: did you mean 'aux-nas'?"
     assert message("aux-nsa", kind="search_space") == "aux-nsa: unknown search_space 'aux-nsa'\n  fix: did you mean 'aux-nas'?"
     assert message("single-task", kind="network") == (
-        "single-task: unknown network 'single-task'\n  fix: one of resnet-deeplab, resnet-fpn, small-resnet-fpn, vgg16-deeplab, vit-dpt, vit-reassemble"
+        "single-task: unknown network 'single-task'\n  fix: one of " + ", ".join(sorted(presets("network")))
     )
     assert message("search", kind="search") == "search: unknown search 'search'\n  fix: did you mean the file 'search.yaml'?"
     assert message("serch.yaml") == "serch.yaml: there is no such file\n  fix: did you mean 'search.yaml'?"
