@@ -35,8 +35,8 @@ Written by `docs/specs.py` from the schemas that `graphnas schema KIND` prints; 
 Files are YAML (1.2 core schema: `1e-3` is a number, `no` is text) or JSON. Each says its `kind`, and may say `version: 1`. Where a
 reference to another file is expected, a path with a suffix is relative to the file that names it, a name without one is a file that comes
 with graphnas (`graphnas list spaces`), and the content may also stand there itself. Where an object has one telling field, its plain value
-will do: `conv1x1` for `{op: conv1x1}`. Every node of a network also takes `inputs` (names of values; left out, the node before) and
-`repeat` (how many times in a row, each with weights of its own). Unknown fields are errors.
+will do: `conv1x1` for `{op: conv1x1}`. Every node of a network also takes `inputs` (names of values; left out, the node before; of a
+network made elsewhere also `{argument: value}`) and `repeat` (how many times in a row, each with weights of its own). Unknown fields are errors.
 """
 
 
@@ -48,9 +48,10 @@ def document() -> str:
         schema = json_schema(kind)
         parts += [f"## {kind}", what, table(schema)]
         for name, inner in schema.get("$defs", {}).items():
-            if name not in seen and name not in DOCUMENTS and "properties" in inner:
+            if name not in seen and name not in DOCUMENTS and is_object(inner):
                 seen.add(name)
-                parts += [f"### {name}", f"{inner.get('description', '')}", table(inner)]
+                fields = full_form(inner)
+                parts += [f"### {name}", f"{fields.get('description', '')}", table(fields)]
     for title, entries in REGISTRIES.items():
         parts.append(f"## {title}")
         for name in entries.names():
@@ -88,6 +89,11 @@ def full_form(schema: Mapping[str, Any]) -> Mapping[str, Any]:
     if "properties" in schema:
         return schema
     return next(option for option in schema["anyOf"] if "properties" in option)
+
+
+def is_object(schema: Mapping[str, Any]) -> bool:
+    """Whether it is of a model's mapping, alone or beside a plain value."""
+    return "properties" in schema or any("properties" in option for option in schema.get("anyOf", ()))
 
 
 def words(field: Mapping[str, Any]) -> str:
