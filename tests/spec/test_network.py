@@ -189,3 +189,12 @@ def test_reading_is_linear_in_the_nodes(tmp_path: Path) -> None:
 
     read(10)
     assert read(3000) < 10.5 * read(300)
+
+
+def test_taps_by_default_round_trip() -> None:
+    network = {"kind": "network", "inputs": {"image": "image[3, H, W]"}, "nodes": {"a": {"op": "relu"}}, "outputs": "a", "taps": "default"}
+    spec = parse_spec(network)
+    assert spec.taps == "default"
+    assert spec.bind({}).taps == "default"
+    assert dump_spec(spec)["taps"] == "default"
+    assert parse_spec(dump_spec(spec)) == spec
