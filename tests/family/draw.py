@@ -58,7 +58,8 @@ def network(model: str) -> Network:
 
     config = timm.get_pretrained_cfg(model, allow_unregistered=False)
     published = config.input_size[-1] if config is not None else 224
-    size = next((size for size in SMALL_SIZES if size < published and _takes(build(), size)), published)
+    tried = build()
+    size = next((size for size in SMALL_SIZES if size < published and _takes(tried, size)), published)
     return Network(f"{PREFIX}{model}", family_of(model), build, image(size), choose_taps=chosen_taps)
 
 
@@ -98,5 +99,6 @@ def chosen_taps(module: nn.Module, example: Tensor) -> dict[str, Any]:
         if len(names) > 1
     }
     longest = sorted(chains[max(sizes, key=lambda parent: sizes[parent])], key=order.index)
-    first = [round(i * len(longest) / 4) for i in range(5)]
-    return {f"s{i + 1}": longest[first[i] : first[i + 1]] for i in range(4) if first[i] < first[i + 1]}
+    stages = min(4, len(longest))
+    first = [round(i * len(longest) / stages) for i in range(stages + 1)]
+    return {f"s{i + 1}": longest[first[i] : first[i + 1]] for i in range(stages)}
