@@ -94,8 +94,8 @@ def vit_like(model: str, size: int, family: str, remark: str = "", **options: An
 
 
 TIMM = [
-    from_timm("vgg11", 64),
-    from_timm("vgg16_bn", 64),
+    from_timm("vgg11", 64, remark="256 channels in the head", mlp_ratio=1 / 16),
+    from_timm("vgg16_bn", 64, remark="256 channels in the head", mlp_ratio=1 / 16),
     from_timm("resnet18", 64),
     from_timm("resnet50", 64, drop_path_rate=0.1),
     from_timm("resnext50_32x4d", 64, "resnext50"),
