@@ -199,5 +199,23 @@ transforms = Registry(
         },
     ),
 )
-balances = Registry("balance", _builtins("search.balance", {"weighted_sum": {"sum": "WeightedSum"}}))
+balances = Registry(
+    "balance",
+    _builtins(
+        "search.balance",
+        {
+            "weighted_sum": {"sum": "WeightedSum"},
+            "learned": {"uncertainty": "Uncertainty", "imtl_l": "ImtlL"},
+            "rates": {"dwa": "Dwa", "famo": "Famo"},
+            "scalar": {"stch": "Stch", "rlw": "Rlw"},
+            "projection": {"upgrad": "UpGrad", "dualproj": "DualProj", "pcgrad": "PcGrad", "gradvac": "GradVac"},
+            "minimum_norm": {"mgda": "Mgda", "cagrad": "CaGrad"},
+            "impartial": {"imtl_g": "ImtlG", "aligned_mtl": "AlignedMtl", "config": "ConFig"},
+            "bargaining": {"nash_mtl": "NashMtl", "fairgrad": "FairGrad"},
+            "sign": {"graddrop": "GradDrop"},
+            "priority": {"gcs": "Gcs", "pcd": "Pcd"},
+            "lookahead": {"auto_lambda": "AutoLambda"},
+        },
+    ),
+)
 networks = Registry("network", {})  # of the user: name -> a callable that returns an nn.Module

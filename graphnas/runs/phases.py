@@ -12,7 +12,7 @@ from graphnas.compiler import Supernet
 from graphnas.data import Data
 from graphnas.graph.links import Direction
 from graphnas.prune import cut_view, links_to_cut
-from graphnas.search.balance import Balance
+from graphnas.search.balance import Balance, Balancer, Setting, WeightedSum
 from graphnas.search.budget import Budget, budget, same_labels
 from graphnas.search.loop import Phase
 from graphnas.search.optimizers import build_optimizer
@@ -83,9 +83,11 @@ class Trained:
         known = task_types(self.spec.task_pair)
         return {task: known[task] for task in self.net.tasks}
 
-    @property
-    def balance(self) -> Balance:
-        return cast("Balance", self.spec.balance)
+    def balance(self) -> Balancer:
+        """That of the spec, at work; the weighted sum where there is but one task to train."""
+        chosen = cast("Balance", self.spec.balance)
+        balance = chosen if len(self.net.tasks) > 1 else WeightedSum(weights=chosen.weights)
+        return balance.start(Setting(self.task, tuple(self.net.tasks), self.spec.seed, self.precision.device))
 
     @property
     def batches_per_epoch(self) -> int:
@@ -115,11 +117,12 @@ class Trained:
         optimizers = training.optimizers
         alphas = list(named_alphas(net))
         alpha_spec = optimizers.alphas or optimizers.weights  # of a network without alphas neither is used: see check.py
+        balance = self.balance()
         learner = Learner(
             network=net,
             tasks=self.tasks,
-            balance=self.balance,
-            weights=build_optimizer(optimizers.weights, net.named_weight_parameters()),
+            balance=balance,
+            weights=build_optimizer(optimizers.weights, net.named_weight_parameters(), balance.named_parameters().items()),
             precision=self.precision,
             alphas=build_optimizer(alpha_spec, alphas) if alphas else None,
             penalty=net.penalty if net.links else None,
@@ -138,7 +141,7 @@ class Trained:
         learner = Learner(
             network=shipped,
             tasks={self.task: self.tasks[self.task]},
-            balance=self.balance,
+            balance=WeightedSum(weights=cast("Balance", self.spec.balance).weights).start(Setting(self.task, (self.task,))),
             weights=build_optimizer(finetune.optimizer, shipped.named_parameters()),
             precision=self.precision,
             clip_gradient=self.spec.training.clip_gradient,

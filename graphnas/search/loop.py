@@ -156,6 +156,7 @@ class Loop:
             if ended:
                 state.epoch += 1
                 state.position = 0
+                phase.learner.balance.after_epoch()
             self._around.report(Progress(phase.name, state.step, phase.budget.steps))
             self._write(rate, epoch_ended=ended, last=last)
             state.total_seconds = time.monotonic() - started

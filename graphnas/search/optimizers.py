@@ -19,8 +19,10 @@ from graphnas.spec.optimizer import Optimizer, Schedule, optimizer_classes
 Named = Iterable[tuple[str, nn.Parameter]]
 
 
-def build_optimizer(spec: Optimizer, parameters: Named) -> torch.optim.Optimizer:
+def build_optimizer(spec: Optimizer, parameters: Named, of_balance: Named = ()) -> torch.optim.Optimizer:
     """The optimizer of these parameters, one group for each glob of ``spec.groups`` that matches some, and one for the rest.
+
+    Parameters of the balance come first, in a group of their own without weight decay.
 
     The first glob that matches a parameter's name takes it, written with the prefix ``branches.TASK.`` or without. Parameters without
     gradients (frozen by the user) are left out.
@@ -34,6 +36,8 @@ def build_optimizer(spec: Optimizer, parameters: Named) -> torch.optim.Optimizer
             members.setdefault(_group_of(name, spec.groups), []).append((name, parameter))
     order = [glob for glob in (*spec.groups, None) if glob in members]
     groups: list[dict[str, Any]] = [{"params": members[glob], **(spec.groups[glob] if glob is not None else {})} for glob in order]
+    if learned := list(of_balance):
+        groups.insert(0, {"params": [(f"balance.{name}", parameter) for name, parameter in learned], "weight_decay": 0.0})
     for group in groups:
         group["initial_lr"] = group.get("lr", spec.lr)
     return optimizer_classes()[spec.type](groups, lr=spec.lr, **(spec.model_extra or {}))

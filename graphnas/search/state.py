@@ -55,6 +55,7 @@ def captured(learner: Learner, state: State, best: Mapping[str, Tensor]) -> tupl
     alphas, alphas_values = ({}, {}) if learner.alphas is None else optimizer_state(learner.alphas)
     generators, generator_values = random_state.capture(learner.precision.device)
     groups = {"network": learner.network.state_dict(), "weights": weights, "alphas": alphas, "best": best, "random": generators}
+    groups["balance"] = learner.balance.state()
     values = {
         "state": vars(state),
         "weights": weights_values,
@@ -81,6 +82,7 @@ def restored(saved: Checkpoint, learner: Learner, stem: Path) -> tuple[State, di
         restore_optimizer(learner.weights, groups.get("weights", {}), values["weights"])
         if learner.alphas is not None:
             restore_optimizer(learner.alphas, groups.get("alphas", {}), values["alphas"])
+        learner.balance.restore(groups.get("balance", {}))
     except (RuntimeError, LookupError) as error:
         said = " ".join(str(error).split())
         raise ArtifactError(

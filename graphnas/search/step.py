@@ -20,7 +20,9 @@ from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm  # pyright: ignore[reportPrivateUsage]  # the base of them all, timm's included
 
 from graphnas.data import Batch
-from graphnas.search.balance import Balance
+from graphnas.search import random_state
+from graphnas.search.balance import Balancer, Descent
+from graphnas.search.balance.balancer import descend
 from graphnas.search.precision import Precision
 from graphnas.tasks.base import TaskType
 
@@ -48,7 +50,7 @@ class Learner:
     Args:
         network: ``network(**inputs) -> {task: prediction}``.
         tasks: The tasks whose losses count.
-        balance: How they are combined.
+        balance: How they are combined, at work.
         weights: Optimizer of the weights.
         alphas: Optimizer of the alphas; ``None`` where there are none.
         penalty: Share of training -> scalar, of the alphas; ``None`` where there is none.
@@ -60,7 +62,7 @@ class Learner:
 
     network: nn.Module
     tasks: Mapping[str, TaskType]
-    balance: Balance
+    balance: Balancer
     weights: torch.optim.Optimizer
     precision: Precision
     alphas: torch.optim.Optimizer | None = None
@@ -80,7 +82,8 @@ def joint_step(learner: Learner, batch: Batch, progress: float) -> dict[str, flo
     """
     losses, values = _losses(learner, batch)
     optimizers = [learner.weights, *([learner.alphas] if learner.alphas is not None else [])]
-    _descend(learner, _total(learner, learner.balance.combine, losses, progress), optimizers, batch)
+    alphas = [] if learner.alphas is None else parameters(learner.alphas)
+    _descend_balanced(learner, _descent(learner, losses, progress, alphas, batch, batch), optimizers, batch)
     _after_alphas(learner, progress)
     return values
 
@@ -96,12 +99,14 @@ def alternate_step(learner: Learner, alpha_batch: Batch, weight_batch: Batch, pr
     assert learner.alphas is not None, "without alphas every batch is for the weights"
     with frozen(parameters(learner.weights)), batch_norm_frozen(learner.network, enabled=learner.freeze_batch_norm):
         losses, _ = _losses(learner, alpha_batch)
-        total = _total(learner, learner.balance.weighted_sum, losses, progress)
-        _descend(learner, total, [learner.alphas], alpha_batch)
+        total = learner.balance.weighted_sum(losses, progress) if losses else None
+        penalty, scaler = _penalty(learner, progress), learner.precision.scaler
+        _descend(learner, lambda: descend(total, penalty, scaler), [learner.alphas], alpha_batch)
     _after_alphas(learner, progress)
     with frozen(parameters(learner.alphas)):
         losses, values = _losses(learner, weight_batch)
-        _descend(learner, _total(learner, learner.balance.combine, losses, progress), [learner.weights], weight_batch)
+        descent = _descent(learner, losses, progress, [], weight_batch, alpha_batch)
+        _descend_balanced(learner, descent, [learner.weights], weight_batch)
     return values
 
 
@@ -154,35 +159,62 @@ def _numbers(scalars: list[Tensor]) -> list[float]:
     return [float(value) for value in torch.stack(scalars).cpu().numpy()] if scalars else []
 
 
-def _total(
-    learner: Learner,
-    combine: Callable[[Mapping[str, Tensor], float], Tensor],
-    losses: Mapping[str, Tensor],
-    progress: float,
-) -> Tensor | None:
-    """What an update descends; ``None`` if there is neither a loss nor a penalty."""
-    total = combine(losses, progress) if losses else None
+def _penalty(learner: Learner, progress: float) -> Tensor | None:
+    """The penalty, if there is one.
+
+    Raises:
+        NotFinite: It is not.
+    """
     if learner.penalty is None:
-        return total
+        return None
     penalty = learner.penalty(progress)
     if not bool(torch.isfinite(penalty)):
         raise NotFinite("the penalty", float(penalty.detach()))
-    return penalty if total is None else total + penalty
+    return penalty
 
 
-def _descend(learner: Learner, total: Tensor | None, optimizers: Iterable[torch.optim.Optimizer], batch: Batch) -> None:
-    """Gradients of ``total``, clipped, and a step of every optimizer that got one.
+def _descent(
+    learner: Learner, losses: Mapping[str, Tensor], progress: float, alphas: list[nn.Parameter], batch: Batch, held_out: Batch
+) -> Descent:
+    """What the balance is told of this step."""
+    rate = float(learner.weights.param_groups[-1]["lr"])
+    return Descent(
+        losses, progress, _penalty(learner, progress), parameters(learner.weights), alphas, rate, learner.precision.scaler,
+        again=lambda: _losses_again(learner, batch), held_out=lambda: _losses_again(learner, held_out),
+    )  # fmt: skip
 
+
+def _losses_again(learner: Learner, batch: Batch) -> dict[str, Tensor]:
+    """The losses of a batch at the weights as they are; running statistics and random numbers stay as they were."""
+    with random_state.given_back(learner.precision.device), batch_norm_frozen(learner.network, enabled=True), learner.precision.autocast():
+        predictions = predict(learner.network, learner.precision.move(batch.inputs))
+    return task_losses(predictions, batch, learner.tasks, learner.precision.device)
+
+
+def _descend_balanced(learner: Learner, descent: Descent, optimizers: Iterable[torch.optim.Optimizer], batch: Batch) -> None:
+    if _descend(learner, lambda: learner.balance.backward(descent), optimizers, batch):
+        learner.balance.after_step(descent)
+
+
+def _descend(learner: Learner, backward: Callable[[], bool], optimizers: Iterable[torch.optim.Optimizer], batch: Batch) -> bool:
+    """Gradients, clipped, and a step of every optimizer that got one.
+
+    Args:
+        learner: What is trained.
+        backward: Puts gradients on the parameters; says whether there are any.
+        optimizers: Of these parameters.
+        batch: For the message.
+    Returns:
+        Whether anything was stepped.
     Raises:
         NotFinite: A gradient is not; with float16 that is ordinary, and its scaler leaves the step out.
     """
     optimizers = list(optimizers)
     for optimizer in optimizers:
         optimizer.zero_grad(set_to_none=True)
-    if total is None or not total.requires_grad:
-        return
+    if not backward():
+        return False
     scaler = learner.precision.scaler
-    (total if scaler is None else scaler.scale(total)).backward()  # pyright: ignore[reportUnknownMemberType]
     reached = [optimizer for optimizer in optimizers if any(parameter.grad is not None for parameter in parameters(optimizer))]
     if scaler is None:
         gradients = [parameter.grad for optimizer in reached for parameter in parameters(optimizer) if parameter.grad is not None]
@@ -200,6 +232,7 @@ def _descend(learner: Learner, total: Tensor | None, optimizers: Iterable[torch.
             scaler.step(optimizer)
     if scaler is not None and reached:
         scaler.update()
+    return bool(reached)
 
 
 def _after_alphas(learner: Learner, progress: float) -> None:

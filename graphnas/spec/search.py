@@ -249,7 +249,20 @@ class SearchSpec(Document):
     @field_validator("balance")
     @classmethod
     def _weights_of_tasks(cls, value: Any, info: ValidationInfo) -> Any:
-        refuse(_no_tasks(("weights",), getattr(value, "weights", {}), _tasks(info)))
+        tasks = _tasks(info)
+        alone = len(tasks) == 1 and getattr(value, "several", False)
+        message = f"{getattr(value, 'type', '')!r} is about two tasks or more, and {next(iter(tasks), '')!r} is the only one"
+        errors = [error_at((), message, "balance: sum, or add an auxiliary task")] if alone else []
+        refuse([*errors, *_no_tasks(("weights",), getattr(value, "weights", {}), tasks)])
+        return value
+
+    @field_validator("runtime")
+    @classmethod
+    def _gradients_to_compare(cls, value: Runtime, info: ValidationInfo) -> Runtime:
+        balance = info.data.get("balance")
+        if value.precision == "float16" and getattr(balance, "compares_gradients", False):
+            message = f"{getattr(balance, 'type', '')!r} compares gradients, which the scaler of float16 multiplies and leaves out"
+            refuse([error_at(("precision",), message, "precision: bfloat16")])
         return value
 
     @field_validator("space")

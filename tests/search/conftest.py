@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from graphnas.data import Batch
-from graphnas.search.balance import WeightedSum
+from graphnas.search.balance import Setting, WeightedSum
 from graphnas.search.precision import Precision
 from graphnas.search.step import Learner
 
@@ -104,7 +104,7 @@ def toy() -> Callable[..., tuple[Toy, Learner]]:
         learner = Learner(
             network=net,
             tasks={"p": MeanSquare(), "a": MeanSquare()},  # pyright: ignore[reportArgumentType]
-            balance=WeightedSum.model_validate({"weights": {"a": {"start": 4, "end": 0}}}),
+            balance=WeightedSum.model_validate({"weights": {"a": {"start": 4, "end": 0}}}).start(Setting("p", ("p", "a"))),
             weights=weights,
             alphas=alphas,
             precision=Precision(torch.device("cpu")),

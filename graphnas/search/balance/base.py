@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from importlib.util import find_spec
+from typing import Any, ClassVar
 
 from pydantic import Field, GetJsonSchemaHandler, model_validator
 from pydantic_core import CoreSchema
 from torch import Tensor
 
-from graphnas.schema import NonNegativeNumber, Spec
+from graphnas.schema import NonNegativeNumber, Spec, error_at, refuse
+from graphnas.search.balance.balancer import Balancer, Combining, Setting
 
 
 class LinearWeight(Spec):
@@ -37,7 +40,17 @@ class LinearWeight(Spec):
 
 
 class Balance(Spec, ABC):
-    """Combines the losses of one batch; subclasses add ``type: Literal["name"] = "name"``."""
+    """Combines the losses of one batch; subclasses add ``type: Literal["name"] = "name"``.
+
+    A network that is trained for one task alone (a baseline, a fine-tuning) descends the weighted sum, whatever the balance.
+    """
+
+    several: ClassVar[bool] = False
+    """Is about two tasks or more: refused in a search without an auxiliary."""
+    compares_gradients: ClassVar[bool] = False
+    """Computes the gradient of each loss apart; refused with the scaler of float16."""
+    packages: ClassVar[tuple[str, ...]] = ()
+    """Modules of optional packages that it needs; they come with ``graphnas[balances]``."""
 
     weights: dict[str, LinearWeight] = Field(default={}, examples=[{"normals": 3, "segmentation": {"start": 12, "end": 0}}])
     """Task -> weight of its loss: a number, or {start, end}; a task that is not named weighs 1."""
@@ -51,6 +64,10 @@ class Balance(Spec, ABC):
             progress: Share of training, 0 to 1.
         """
 
+    def start(self, setting: Setting) -> Balancer:
+        """The balance at work in one phase of training; one that remembers something, or needs more than the losses, has its own."""
+        return Combining(self, setting)
+
     def weighted_sum(self, losses: Mapping[str, Tensor], progress: float) -> Tensor:
         """What the alphas descend, whatever the weights do: sum of weight times loss."""
         terms = [self.weight(task, progress) * loss for task, loss in losses.items()]
@@ -62,3 +79,11 @@ class Balance(Spec, ABC):
     def weight(self, task: str, progress: float) -> float:
         """The weight of a task's loss at a share of training."""
         return self.weights[task].at(progress) if task in self.weights else 1.0
+
+    @model_validator(mode="after")
+    def _installed(self) -> Balance:
+        missing = [package for package in self.packages if find_spec(package) is None]
+        if missing:
+            kind: Any = getattr(self, "type", type(self).__name__)
+            refuse([error_at((), f"{kind!r} needs {', '.join(missing)}, not installed here", "pip install 'graphnas[balances]'")])
+        return self
