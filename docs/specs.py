@@ -36,7 +36,8 @@ Files are YAML (1.2 core schema: `1e-3` is a number, `no` is text) or JSON. Each
 reference to another file is expected, a path with a suffix is relative to the file that names it, a name without one is a file that comes
 with graphnas (`graphnas list spaces`), and the content may also stand there itself. Where an object has one telling field, its plain value
 will do: `conv1x1` for `{op: conv1x1}`. Every node of a network also takes `inputs` (names of values; left out, the node before; of a
-network made elsewhere also `{argument: value}`) and `repeat` (how many times in a row, each with weights of its own). Unknown fields are errors.
+network made elsewhere also `{argument: value}`) and `repeat` (how many times in a row, each with weights of its own). Unknown fields are
+errors.
 """
 
 

@@ -7,7 +7,8 @@ fits no other, and what is recorded at another fits all, this one included.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from typing import Any
 
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
@@ -20,7 +21,7 @@ _SCALES = ((1, 2), (2, 1))  # the cheaper first
 
 
 def recorded_for_any_size(
-    module: nn.Module, taps: Mapping[str, Sequence[str]], example: Mapping[str, Tensor], output: str | int | None = None
+    module: nn.Module, taps: Mapping[str, Any], example: Mapping[str, Tensor], output: str | int | None = None
 ) -> Branch:
     """As ``Branch.from_module``; where that gives a recording that goes wrong at other sizes, one made at half or twice the size, if
     that is right at this size and at others.
@@ -43,7 +44,7 @@ def recorded_for_any_size(
 
 def _at_another_size(
     module: nn.Module,
-    taps: Mapping[str, Sequence[str]],
+    taps: Mapping[str, Any],
     example: Mapping[str, Tensor],
     output: str | int | None,
     scale: tuple[int, int],

@@ -23,7 +23,7 @@ from graphnas.graph.graph import Graph
 from graphnas.graph.types import ValueType
 from graphnas.ops.base import TypeRuleError
 from graphnas.ops.opaque import Opaque, Selection, example
-from graphnas.ops.output import Key, value_of
+from graphnas.ops.output import Key, part_named, value_of
 from graphnas.spec.network import NetworkSpec
 
 _WHERE = "graphnas_where"
@@ -131,12 +131,12 @@ def _returning(module: nn.Module, paths: Sequence[str], call: _Call, *, whole: b
     """The same module, which returns a tuple of the values at these paths, its own first if ``whole``; runs no further than it must."""
     arguments = _examples(module, call)
     try:
-        branch = recorded_for_any_size(module, {"inner": list(paths)}, arguments, call.output)
+        branch = recorded_for_any_size(module, _taps(paths), arguments, call.output)
     except RecordError as error:
         raise SpecError(Problem(p.message, p.where or where, f"nodes.{name}", p.fix) for p in error.problems) from error
     graph = branch.recorded
     [output] = graph.find_nodes(op="output")
-    wanted = [branch.tap_nodes[path] for path in paths]
+    wanted = [branch.tap_nodes[part_named(path)[0]] for path in paths]
     graph.erase_node(output)
     if whole:
         wanted.insert(0, branch.prediction)
@@ -146,11 +146,26 @@ def _returning(module: nn.Module, paths: Sequence[str], call: _Call, *, whole: b
                 break
             graph.erase_node(node)
     for i, path in enumerate(paths, start=int(whole)):
-        if path in branch.changed:  # in place, later: readers outside see the value as it was made
+        if part_named(path)[0] in branch.changed:  # in place, later: readers outside see the value as it was made
             with graph.inserting_after(wanted[i]):
                 wanted[i] = graph.call_method("clone", (wanted[i],))
     graph.output(tuple(wanted))
     return _with_graph(module, graph)
+
+
+def _taps(paths: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """These values as taps, each a stage of its own.
+
+    Raises:
+        RecordError: Several parts of what one submodule returns.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for path in paths:
+        name, key = part_named(path)
+        if name in found:
+            raise RecordError(f"several values of {name!r} are read", fix="read one of them")
+        found[name] = {"match": [name], "output": key}
+    return {f"value{i}": tap for i, tap in enumerate(found.values())}
 
 
 def _examples(module: nn.Module, call: _Call) -> dict[str, Tensor]:

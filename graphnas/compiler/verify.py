@@ -42,7 +42,8 @@ def _resized(arguments: Mapping[str, Tensor]) -> list[dict[str, Tensor]]:
 
 @contextlib.contextmanager
 def untouched(module: nn.Module) -> Generator[None]:
-    """Leave buffers, modes, and the random state as they were."""
+    """Leave buffers, modes, plain attributes (a window that a smaller image made smaller), and the random state as they were."""
+    plain = [(vars(submodule), _plain_attributes(submodule)) for submodule in module.modules()]
     modes = [(submodule, submodule.training) for submodule in module.modules()]
     buffers = [
         (submodule, name, buffer, buffer.detach().clone())
@@ -56,6 +57,10 @@ def untouched(module: nn.Module) -> Generator[None]:
             warnings.filterwarnings("ignore", message="None of the inputs have requires_grad=True")
             yield
     finally:
+        for attributes, kept in plain:
+            for name, value in kept.items():
+                if attributes.get(name) is not value:
+                    attributes[name] = value
         for submodule, mode in modes:
             if submodule.training is not mode:  # setting an attribute of a module takes its time
                 submodule.training = mode
@@ -64,6 +69,11 @@ def untouched(module: nn.Module) -> Generator[None]:
                 own_buffers(submodule)[name] = buffer
                 if not torch.equal(buffer, value):
                     buffer.copy_(value)
+
+
+def _plain_attributes(module: nn.Module) -> dict[str, object]:
+    """Numbers, words and tuples that a module holds, apart from its mode."""
+    return {name: value for name, value in vars(module).items() if isinstance(value, (bool, int, float, str, tuple)) and name != "training"}
 
 
 def _devices(module: nn.Module) -> list[int]:

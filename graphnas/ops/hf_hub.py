@@ -14,6 +14,7 @@ from typing import Any, TypeVar, cast
 from graphnas.ops.opaque import first_line
 
 CONFIG = "config.json"
+IMAGES = "preprocessor_config.json"
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 _PARTS = "model-*-of-*.safetensors"
 _T = TypeVar("_T")
@@ -41,10 +42,22 @@ def read_config(model: str, revision: str | None) -> dict[str, Any]:
     Raises:
         HubError: There is none, or it can't be fetched.
     """
-    found = _read(_file(model)) if is_folder(model) else _fetched_config(model, revision)
+    found = _read(_file(model)) if is_folder(model) else _fetched(model, CONFIG, revision)
     if not isinstance(found, dict) or not isinstance(cast("dict[str, Any]", found).get("model_type"), str):
         raise HubError(f"the {CONFIG} of {model} does not say which architecture it is", "architecture: NAME beside model")
     return dict(cast("dict[str, Any]", found))
+
+
+def read_statistics(model: str, revision: str | None) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+    """Mean and deviation of the images that a network expects; ``None`` if it does not say, or it can't be asked."""
+    try:
+        found = _read(Path(model) / IMAGES) if is_folder(model) else _fetched(model, IMAGES, revision)
+    except HubError:
+        return None
+    said = cast("dict[str, Any]", found) if isinstance(found, dict) else {}
+    if not said.get("do_normalize", True) or "image_mean" not in said or "image_std" not in said:
+        return None
+    return tuple(said["image_mean"]), tuple(said["image_std"])
 
 
 def weights_folder(model: str, revision: str | None) -> Path:
@@ -71,11 +84,12 @@ def _snapshot(model: str, revision: str | None) -> str:
 
 
 @lru_cache(maxsize=64)
-def _fetched_config(model: str, revision: str | None) -> Any:
+def _fetched(model: str, name: str, revision: str | None) -> Any:
+    """What a file of a repository says."""
     import huggingface_hub
 
     hub: Any = huggingface_hub
-    return _read(Path(_asked(lambda: hub.hf_hub_download(model, CONFIG, revision=revision), model, CONFIG)))
+    return _read(Path(_asked(lambda: hub.hf_hub_download(model, name, revision=revision), model, name)))
 
 
 def _asked(fetch: Callable[[], _T], model: str, what: str) -> _T:

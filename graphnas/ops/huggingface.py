@@ -18,7 +18,7 @@ from torch import nn
 from graphnas.errors import suggest
 from graphnas.graph.types import Ids, Mask, ValueType
 from graphnas.ops import hf_hub, hf_library
-from graphnas.ops.base import TypeRuleError
+from graphnas.ops.base import Statistics, TypeRuleError
 from graphnas.ops.hf_hub import HubError
 from graphnas.ops.library import Published, built_anywhere, note, parameters_of
 from graphnas.ops.opaque import first_line
@@ -111,6 +111,11 @@ class HuggingFace(Published):
     @property
     def _head(self) -> str:
         return self.head if self.head is not None else hf_library.NO_HEAD
+
+    @property
+    def image_statistics(self) -> frozenset[Statistics]:
+        found = hf_hub.read_statistics(self.model, self.revision) if self.model is not None else None
+        return frozenset() if found is None else frozenset({found})
 
     def argument_names(self, inputs: Sequence[ValueType]) -> tuple[str, ...] | None:
         assert self.architecture is not None

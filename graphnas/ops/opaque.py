@@ -26,7 +26,7 @@ from graphnas.errors import suggest
 from graphnas.graph.types import Ids, Image, Mask, Other, Tokens, ValueType, type_of_shape
 from graphnas.ops.base import Operation, TypeRuleError
 from graphnas.ops.fitting import fitting_size
-from graphnas.ops.output import Key, key_of, parts_of, value_of
+from graphnas.ops.output import Key, key_of, named_part, parts_of, value_of
 from graphnas.ops.patches import Network
 from graphnas.schema import Int, Text
 
@@ -108,7 +108,8 @@ class Findings:
 
     Args:
         result: The type of what it returns.
-        inner: Path of each submodule that returned a tensor -> its type; of several calls the last.
+        inner: Path of each submodule that returned a tensor, ``path[key]`` of a part where it returned several -> type; of several calls
+            the last.
         macs: Multiply-accumulates.
         macs_until: Path -> multiply-accumulates when that submodule returned.
         parameters: Number of parameters.
@@ -175,12 +176,13 @@ def _run(op: Opaque, module: nn.Module, inputs: Sequence[ValueType], names: tupl
     network = Network(module, inputs)
 
     def note(name: str, value: object) -> None:
-        if isinstance(value, Tensor):
-            inner.pop(name, None)  # of several calls the last, in order of execution
-            inner[name] = _type(value, network, name)
-            until[name] = _macs(counter)
-            if isinstance(module.get_submodule(name), nn.Conv2d):
-                network.note(inner[name])
+        made = {name: value} if isinstance(value, Tensor) else {named_part(name, key): part for key, part in parts_of(value).items()}
+        for path, part in made.items():
+            inner.pop(path, None)  # of several calls the last, in order of execution
+            inner[path] = _type(part, network, name)
+            until[path] = _macs(counter)
+        if isinstance(module.get_submodule(name), nn.Conv2d):
+            network.note(inner.get(name))
 
     _require_arguments(op, module, names)
     handles = [submodule.register_forward_hook(_hook(note, name)) for name, submodule in submodules(module)]

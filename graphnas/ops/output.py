@@ -18,6 +18,19 @@ NAMES = ("prediction", "logits", "out", "predicted_depth", "reconstruction", "sa
 Key = str | int
 
 
+def named_part(path: str, key: Key) -> str:
+    """How a part of what a submodule returns is called: ``layers.0[1]``, ``encoder[last_hidden_state]``."""
+    return f"{path}[{key}]"
+
+
+def part_named(name: str) -> tuple[str, Key | None]:
+    """The submodule's path and the part in such a name; of any other, itself and ``None``."""
+    path, bracket, key = name.removesuffix("]").rpartition("[")
+    if not bracket or not name.endswith("]"):
+        return name, None
+    return path, int(key) if key.isdigit() else key
+
+
 def parts_of(returned: Any) -> dict[Key, Tensor]:
     """The tensors in what a network returns, by name or by number; none of a tensor itself."""
     return {key: value for key, value in _items(returned).items() if isinstance(value, Tensor)}

@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 from torch import nn
 
 from graphnas.errors import suggest
+from graphnas.ops.base import Statistics
 from graphnas.ops.library import ELSEWHERE, ByName, built_anywhere, parameters_of
 from graphnas.ops.optional import required
 from graphnas.schema import Text, problem_at
@@ -49,6 +50,12 @@ class Smp(ByName):
 
     def is_published(self) -> bool:
         return _weights(self.encoder) is not None
+
+    @property
+    def image_statistics(self) -> frozenset[Statistics]:
+        of_timm = self.encoder.startswith(_OF_TIMM) and self.is_published()  # of others only their files on the hub tell
+        about = timm.get_pretrained_cfg(self.encoder.removeprefix(_OF_TIMM)) if of_timm else None
+        return frozenset() if about is None else frozenset({(tuple(about.mean), tuple(about.std))})
 
     @classmethod
     def make(cls, names: tuple[str, ...], arguments: Mapping[str, Any], *, pretrained: bool) -> nn.Module:

@@ -253,6 +253,16 @@ def test_a_folder_says_architecture_head_and_numbers(published: tuple[Path, ViTF
     assert made.training
 
 
+def test_what_its_images_are_normalized_by(published: tuple[Path, ViTForImageClassification]) -> None:
+    operation = build("huggingface", {"model": str(published[0])})
+    assert operation.image_statistics == frozenset()
+    said = {"image_mean": [0.5, 0.5, 0.5], "image_std": [0.25, 0.25, 0.25]}
+    (published[0] / "preprocessor_config.json").write_text(json.dumps(said))
+    assert operation.image_statistics == {((0.5,) * 3, (0.25,) * 3)}
+    (published[0] / "preprocessor_config.json").write_text(json.dumps({**said, "do_normalize": False}))
+    assert operation.image_statistics == frozenset()
+
+
 def test_fields_given_go_over_those_published_and_a_new_head_is_told(published: tuple[Path, ViTForImageClassification]) -> None:
     folder, module = published
     operation = build("huggingface", {"model": str(folder), "pretrained": True, "config": {"num_labels": 7}})
@@ -319,7 +329,7 @@ def test_a_repository_is_asked_for_its_description_and_its_weights_alone(
 
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", file)
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
-    monkeypatch.setattr(hf_hub, "_fetched_config", hf_hub._fetched_config.__wrapped__)
+    monkeypatch.setattr(hf_hub, "_fetched", hf_hub._fetched.__wrapped__)
     spec = network({"model": "someone/vit", "revision": "v1", "pretrained": True}, {"image": "image[3, H, W]"})
     assert asked == [("someone/vit", "config.json", "v1")]
     again = parse_spec(json.loads(json.dumps(dump_spec(spec))), kind="network")

@@ -43,6 +43,11 @@ def test_encoders_of_timm_take_timms_arguments() -> None:
     assert build("smp", {**fields, **small}).infer(TYPES) == Image(2, 32, 64)
 
 
+def test_what_its_images_are_normalized_by() -> None:
+    assert build("smp", {**FPN, "encoder": "tu-resnet18"}).image_statistics == build("timm", {"model": "resnet18"}).image_statistics
+    assert build("smp", FPN).image_statistics == frozenset()  # only its repository tells
+
+
 @pytest.mark.parametrize("encoder", ["resnet18", "tu-resnet18"])
 def test_published_weights(encoder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
