@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from graphnas.data import Batch
-from graphnas.search.balance import Setting, WeightedSum
+from graphnas.registry import balances
+from graphnas.search.balance import Setting
 from graphnas.search.precision import Precision
 from graphnas.search.step import Learner
 
@@ -95,16 +96,25 @@ def toy() -> Callable[..., tuple[Toy, Learner]]:
     """(the network, its learner), with plain SGD unless said otherwise."""
 
     def make(
-        *, rate: float = 0.1, alpha_rate: float | None = 0.2, optimizer: str = "SGD", dropout: float = 0.0, **options: Any
+        *,
+        rate: float = 0.1,
+        alpha_rate: float | None = 0.2,
+        optimizer: str = "SGD",
+        dropout: float = 0.0,
+        balance: str = "sum",
+        **options: Any,
     ) -> tuple[Toy, Learner]:
         net = Toy(dropout)
         cls = getattr(torch.optim, optimizer)
-        weights = cls([{"params": [("w_p", net.w_p), ("w_a", net.w_a)], "initial_lr": rate}], lr=rate)
+        chosen = balances.get(balance).model_validate({"type": balance, "weights": {"a": {"start": 4, "end": 0}}})
+        working = chosen.start(Setting("p", ("p", "a"), seed=7))
+        learned = [{"params": list(working.named_parameters().items()), "initial_lr": rate}] if working.named_parameters() else []
+        weights = cls([*learned, {"params": [("w_p", net.w_p), ("w_a", net.w_a)], "initial_lr": rate}], lr=rate)
         alphas = None if alpha_rate is None else cls([{"params": [("alpha", net.alpha)], "initial_lr": alpha_rate}], lr=alpha_rate)
         learner = Learner(
             network=net,
             tasks={"p": MeanSquare(), "a": MeanSquare()},  # pyright: ignore[reportArgumentType]
-            balance=WeightedSum.model_validate({"weights": {"a": {"start": 4, "end": 0}}}).start(Setting("p", ("p", "a"))),
+            balance=working,
             weights=weights,
             alphas=alphas,
             precision=Precision(torch.device("cpu")),

@@ -35,10 +35,11 @@ class Trial:
     after: float | None = 0.5
     checkpoint_every: Every = Every(epochs=1)  # noqa: RUF009  # frozen
     evaluate_every: Every = Every(epochs=1)  # noqa: RUF009
+    balance: str = "sum"
 
     def run(self) -> tuple[dict[str, Tensor], Loop]:
         """The weights at the end."""
-        net, learner = self.toy(rate=0.01, alpha_rate=0.02, optimizer=self.optimizer, dropout=0.5)
+        net, learner = self.toy(rate=0.01, alpha_rate=0.02, optimizer=self.optimizer, dropout=0.5, balance=self.balance)
         self.net = net
         self.lines: list[str] = []
         self.events: list[tuple[int, int]] = []

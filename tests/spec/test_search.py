@@ -68,6 +68,11 @@ def test_a_search_may_choose_another_primary() -> None:
         ({"balance": {"weights": {"sge": 3}}}, "balance.weights.sge: 'sge' is no task\n  fix: did you mean 'seg'?"),
         ({"balance": {"weights": {"seg": -3}}}, None),
         ({"balance": "som"}, "balance: unknown balance 'som'\n  fix: did you mean 'sum'?"),
+        ({"balance": "pcgard"}, "balance: unknown balance 'pcgard'\n  fix: did you mean 'pcgrad'?"),
+        ({"balance": {"type": "cagrad", "c": -1, "weights": {"sge": 1}}}, "balance.c: must be 0 or more, got -1\n  fix: c: 0"),
+        ({"balance": "pcgrad", "runtime": {"precision": "float16"}},
+         "runtime.precision: 'pcgrad' compares gradients, which the scaler of float16 multiplies and leaves out\n"
+         "  fix: precision: bfloat16"),
         ({"space": {"links": [{"direction": "sge -> primary", "operations": ["conv1x1"], "converges_to": "zero"}]}},
          "links[0].direction: unknown role or task 'sge'\n  fix: did you mean 'seg'?"),
         ({"space": {"links": [{"direction": "seg -> normals", "operations": ["conv1x1"], "converges_to": "free"}]}},
@@ -84,6 +89,30 @@ def test_a_search_may_choose_another_primary() -> None:
 def test_what_does_not_fit(changed: dict[str, Any], expected: str | None) -> None:
     found = message(**changed)
     assert expected is None or found == expected
+
+
+def test_a_balance_of_losses_works_with_float16() -> None:
+    assert search(balance="dwa", runtime={"precision": "float16"}).balance.type == "dwa"
+
+
+@pytest.mark.parametrize("balance", ["upgrad", "gcs", "uncertainty", "famo"])
+def test_a_balance_of_several_tasks_needs_an_auxiliary(balance: str, write: Write) -> None:
+    tasks = {"normals": PAIR["tasks"]["normals"]}
+    write("search.yaml", in_yaml({"kind": "search", "task_pair": PAIR | {"tasks": tasks}, "space": "single-task",
+        "training": {"epochs": 2, "batch_size": 4, "optimizers": {"weights": {"type": "sgd", "lr": 1}}}})[:-1]
+        + f",\n balance: {{type: {balance}}}}}")  # fmt: skip
+    with pytest.raises(SpecError) as caught:
+        load_spec("search.yaml")
+    assert str(caught.value) == (
+        f"search.yaml:2:11: balance: {balance!r} is about two tasks or more, and 'normals' is the only one\n"
+        "  fix: balance: sum, or add an auxiliary task"
+    )
+
+
+def test_a_solver_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("graphnas.search.balance.base.find_spec", lambda name: None if name == "quadprog" else name)
+    assert message(balance="upgrad") == "balance: 'upgrad' needs quadprog, not installed here\n  fix: pip install 'graphnas[balances]'"
+    assert search(balance="pcgrad").balance.type == "pcgrad"
 
 
 @pytest.mark.parametrize(

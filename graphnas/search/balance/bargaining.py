@@ -59,7 +59,7 @@ class _Bargain(nn.Module):
         max_norm: Largest length of the result; 0: any.
     """
 
-    REGULARIZATION = 1e-8
+    REGULARIZATION = 1e-7
     STEPS = 500
 
     def __init__(self, power: float, max_norm: float = 0.0) -> None:
@@ -81,10 +81,9 @@ class _Bargain(nn.Module):
             slope = cosines @ point - shares * point**-self._power
             curvature = cosines + torch.diag(self._power * shares * point ** (-self._power - 1))
             step = cast("Tensor", torch.linalg.solve(curvature, slope))  # pyright: ignore[reportUnknownMemberType]
-            fall = float(slope @ step)
-            if fall <= 1e-15 * float(point @ cosines @ point + (shares * point ** (1 - self._power)).sum()):
-                return point
-            point = self._searched(cosines, shares, point, step, fall)
+            if bool((step.abs() <= 1e-5 * point).all()):  # so near that one more step squares the error
+                return point - step
+            point = self._searched(cosines, shares, point, step, float(slope @ step))
         raise ValueError(f"no solution after {self.STEPS} steps")
 
     def _searched(self, cosines: Tensor, shares: Tensor, point: Tensor, step: Tensor, fall: float) -> Tensor:
