@@ -99,3 +99,14 @@ def test_one_task_alone_descends_its_weighted_loss(tmp_path: Path, make_spec: Ma
 def test_mixed_precision_compares_gradients_of_float32(tmp_path: Path, make_spec: Make, data: Any) -> None:
     spec = make_spec({**SHORT, "balance": "pcgrad", "runtime.precision": "bfloat16", "training.clip_gradient": 0.5})
     assert gn.search(spec, data=data, out=tmp_path / "run").certificate.holds
+
+
+@pytest.mark.parametrize("space", ["single-task", "aux-head", "aux-g-stage", "aux-nas", "aux-nas-mix"])
+@pytest.mark.parametrize("auxiliaries", [1, 3])
+def test_every_space(space: str, auxiliaries: int, tmp_path: Path, make_spec: Make, data: Any) -> None:
+    """Shared parameters are all, some or none, by the links of the space."""
+    more = {f"task_pair.tasks.seg{index}": {"type": "semantic_segmentation", "key": "seg", "classes": 3} for index in range(1, auxiliaries)}
+    net = SEGMENTER | {"taps": {"s1": "act1", "s2": "act2"}}
+    changes = {**SHORT, **more, "space": space, "networks": {"*": {"use": net}}, "balance": "upgrad", "training.select": {"metric": "last"}}
+    optimizers = {name: {"type": "sgd", "lr": 1e-3} for name in ("weights", "alphas")}
+    assert gn.search(make_spec({**changes, "training.optimizers": optimizers}), data=data, out=tmp_path / "run").certificate.holds

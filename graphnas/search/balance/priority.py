@@ -46,7 +46,7 @@ class _Gate(nn.Module):
 
 
 class Pcd(GradientBalance):
-    """PCD: priority-constrained descent, the primary's gradient corrected as little as needed (Varam et al. 2026).
+    """PCD: priority-constrained descent, the primary's gradient corrected as little as needed (TMLR 2026).
 
     arXiv:2606.29521, by torchjd. The result is as long as the primary's gradient, so weights of the losses do not matter. Where the
     constraints contradict each other it is the primary's gradient itself.
