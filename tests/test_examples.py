@@ -1,4 +1,4 @@
-"""Every example runs: as its README says, only shorter."""
+"""Every example runs: as its README says, only shorter. Those of the folder ``paper`` are tested by ``test_paper_examples.py``."""
 
 from __future__ import annotations
 
