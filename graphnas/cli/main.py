@@ -21,6 +21,7 @@ from graphnas.errors import GraphNASError, Problem, Where, suggest
 COMMANDS = {
     "compile": "compile_",
     "search": "search",
+    "compare": "compare",
     "prune": "prune",
     "evaluate": "evaluate",
     "predict": "predict",

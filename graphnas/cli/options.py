@@ -6,7 +6,7 @@ import importlib
 import logging
 import sys
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import click
@@ -21,6 +21,7 @@ class Settings:
     """What the options of every command set, for all of one call."""
 
     debug: bool = False
+    plugins: list[str] = field(default_factory=list[str])
 
 
 def _debug(ctx: click.Context, option: click.Parameter, value: bool) -> None:
@@ -32,6 +33,7 @@ def _debug(ctx: click.Context, option: click.Parameter, value: bool) -> None:
 def _plugins(ctx: click.Context, option: click.Parameter, modules: tuple[str, ...]) -> None:
     for module in modules:
         import_plugin(module)
+        ctx.ensure_object(Settings).plugins.append(module)
 
 
 def import_plugin(module: str) -> None:

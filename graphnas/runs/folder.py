@@ -126,7 +126,7 @@ def check_folder(folder: RunFolder, spec: SearchSpec, *, resume: bool, overwrite
     if resume:
         if empty:
             raise GraphNASError("there is no run to go on with", where=where, fix="leave --resume out")
-        _same_spec(folder.read_spec(), spec, folder)
+        same_spec(folder.read_spec(), spec, folder)
     elif not empty:
         if not folder.spec.exists():
             raise GraphNASError("the folder is not empty, and holds no run", where=where, fix="choose another --out")
@@ -147,11 +147,21 @@ def _clear(folder: RunFolder) -> None:
         file.unlink(missing_ok=True)
 
 
-def _same_spec(before: Mapping[str, Any], spec: SearchSpec, folder: RunFolder) -> None:
+def same_spec(before: Mapping[str, Any], spec: SearchSpec, folder: RunFolder, *, free: tuple[str, ...] = _FREE) -> None:
+    """Refuse to go on with a run that was started with other settings.
+
+    Args:
+        before: The content of its ``spec.json``.
+        spec: What is wanted now.
+        folder: The run.
+        free: Fields that may differ; the length of training may only grow.
+    Raises:
+        ArtifactError: All that differs.
+    """
     problems: list[Problem] = []
     for path, old, new in _differences(before, dump_spec(spec), ()):
         name = ".".join(map(str, path))
-        if not name.startswith(_FREE):
+        if not name.startswith(free):
             problems.append(
                 spec.problem(f"{_short(old)} in the run {folder.path}, {_short(new)} now", *path, fix="start again in another folder")
             )

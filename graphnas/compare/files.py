@@ -1,0 +1,15 @@
+"""What lies beside a cell's run folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def failure_file(run: Path) -> Path:
+    """Where a cell leaves why it failed."""
+    return run.with_name(f"{run.name}.failed.json")
+
+
+def log_file(run: Path) -> Path:
+    """Where a cell's lines go."""
+    return run.with_name(f"{run.name}.log")

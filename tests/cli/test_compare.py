@@ -1,0 +1,117 @@
+"""``graphnas compare``: what it prints of cells that are finished, what it refuses, how it ends."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from graphnas.compare import make_plan, read_methods
+from tests.compare.conftest import finish, write_search
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    write_search(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def finished(folder: Path) -> Path:
+    """All cells of a comparison of three seeds."""
+    plan = make_plan("search.json", read_methods(["./toy-space.json", "aux-head"]), seeds=3)
+    values = {
+        "single-task": {0: 10.0, 1: 12.0, 2: 11.0},
+        "toy-space": {0: 8.0, 1: 9.9, 2: 9.1},
+        "aux-head": {0: 11.0, 1: 11.0, 2: 12.0},
+    }
+    finish(plan, folder / "out", values, {"toy-space": 25.0})
+    return folder
+
+
+def test_the_table_and_the_words(finished: Path, graphnas: Run) -> None:
+    status, out, err = graphnas("compare", "search.json", "--methods", "./toy-space.json, aux-head", "--seeds", "3", "--out", "out")
+    assert (status, err) == (0, "9 of 9 cells are finished already\n")
+    main, _, rest = out.partition("\n\n")
+    assert main.splitlines()[0] == "depth on the test split: rel, less is better"
+    cells = [line.split() for line in main.splitlines()]
+    assert cells[3:] == [
+        ["single-task", "3", "11", "±", "2.5", "-", "-", "-", "-", "-", "1.00", "1.00"],
+        ["toy-space", "3", "9", "±", "2.4", "-2", "±", "0.25", "0.002", "+18.2", "3/3", "0.25", "1.00", "2.50"],
+        ["aux-head", "3", "11.33", "±", "1.4", "+0.3333", "±", "2.9", "0.667", "-3.0", "1/3", "0.25", "1.00", "1.00"],
+    ]
+    metrics, _, said = rest.partition("\n\n")
+    assert metrics.splitlines()[0] == "all metrics (*: differs significantly from the single task)"
+    assert metrics.splitlines()[4].split() == ["toy-space", "9", "±", "2.4", "*", "9", "±", "2.4", "*"]
+    assert said == (
+        "toy-space: significantly better than the single task: rel -2 [-2.248, -1.752], p = 0.002, 3 of 3 seeds\n"
+        "aux-head: no significant difference from the single task: rel +0.3333 [-2.535, +3.202], p = 0.667, 1 of 3 seeds\n"
+        "± and [] are 95 % t intervals, differences are paired by seed; p is corrected for 2 comparisons (Holm), significant below 0.05\n"
+        "results.json, results.csv, comparison.svg: out\n"
+    )
+    assert graphnas("compare", "out")[:2] == (0, out)  # all that it needs to know is there
+
+
+def test_json_is_the_file(finished: Path, graphnas_json: Callable[..., dict[str, object]]) -> None:
+    said = graphnas_json("compare", "search.json", "--methods", "./toy-space.json,aux-head", "--seeds", "3", "--out", "out")
+    assert said == json.loads(Path("out/results.json").read_text())
+
+
+def test_a_failed_cell_ends_with_1_after_the_table(finished: Path, graphnas: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("out/cells/aux-head/seed-1/results.json").unlink()
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    status, out, err = graphnas("compare", "search.json", "--methods", "./toy-space.json,aux-head", "--seeds", "3", "--out", "out")
+    assert status == 1
+    assert ["aux-head", "2"] in [line.split()[:2] for line in out.splitlines()]
+    died = "its process has died (exit status 1); out/cells/aux-head/seed-1.log holds what it said"
+    assert err == (
+        "8 of 9 cells are finished already\n"
+        f"aux-head, seed 1: failed: {died} (9 of 9)\n"
+        f"out/cells/aux-head/seed-1: {died}\n"
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["search.json"], "--methods: no method is named\n  fix: --methods aux-nas,aux-head\n"),
+        (["search.json", "--methods", "aux-nsa"], "--methods: unknown method 'aux-nsa'\n  fix: did you mean 'aux-nas'?\n"),
+        (
+            ["search.json", "--methods", "aux-head", "--seeds", "0"],
+            "--seeds: at least one seed is needed, got 0\n  fix: --seeds 5\n",
+        ),
+        (
+            ["search.json", "--methods", "aux-head", "--jobs", "0"],
+            "--jobs: at least one process is needed, got 0\n  fix: leave --jobs out, or --jobs 1\n",
+        ),
+        (
+            ["search.json", "--methods", "aux-head", "--budget", "tme"],
+            "graphnas compare: unknown budget 'tme'\n  fix: did you mean 'time'?\n",
+        ),
+        (
+            ["."],
+            ".: no comparison is there: compare.json is missing\n  fix: name a search spec, or the folder of a comparison\n",
+        ),
+        (
+            ["search.json", "--methods", "aux-head", "--vary", "training.batch_size"],
+            "--vary: expected FIELD=V1,V2, got 'training.batch_size'\n  fix: --vary training.batch_size=8,16\n",
+        ),
+    ],
+)
+def test_refusals(arguments: list[str], message: str, folder: Path, graphnas: Run) -> None:
+    assert graphnas("compare", *arguments) == (2, "", message)
+    assert not Path("runs").exists()
+
+
+def test_a_comparison_that_was_begun_says_all_itself(finished: Path, graphnas: Run) -> None:
+    graphnas("compare", "search.json", "--methods", "./toy-space.json,aux-head", "--seeds", "3", "--out", "out")
+    assert graphnas("compare", "out", "--seeds", "4") == (
+        2, "",
+        "out: --seeds is said by the comparison already\n  fix: leave it out, or name the spec: graphnas compare SPEC --out out\n",
+    )  # fmt: skip
