@@ -215,6 +215,7 @@ balances = Registry(
             "sign": {"graddrop": "GradDrop"},
             "priority": {"gcs": "Gcs", "pcd": "Pcd"},
             "lookahead": {"auto_lambda": "AutoLambda"},
+            "auxinash": {"auxinash": "AuxiNash"},
         },
     ),
 )

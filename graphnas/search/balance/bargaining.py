@@ -29,7 +29,7 @@ class NashMtl(GradientBalance):
     """Largest length of the result, which else is the root of the number of tasks; 0: any."""
 
     def aggregator(self, rows: int) -> Aggregator:
-        return ByGramian(_Bargain(1.0, self.max_norm), normalized=False)
+        return ByGramian(Bargain(1.0, self.max_norm), normalized=False)
 
 
 class FairGrad(GradientBalance):
@@ -44,10 +44,10 @@ class FairGrad(GradientBalance):
     """1: as nash_mtl, without its bound; the larger, the more the task that gains least counts."""
 
     def aggregator(self, rows: int) -> Aggregator:
-        return ByGramian(_Bargain(1 / self.fairness), normalized=False)
+        return ByGramian(Bargain(1 / self.fairness), normalized=False)
 
 
-class _Bargain(nn.Module):
+class Bargain(nn.Module):
     """G w = w ** -power: the minimum of a strictly convex function of w > 0, by Newton's method with backtracking.
 
     With lengths d and cosines C, v = d w solves C v = p v ** -power for p = d ** (power - 1): this is the minimum of
@@ -67,11 +67,13 @@ class _Bargain(nn.Module):
         self._power = power
         self._max_norm = max_norm
 
-    def forward(self, gramian: Tensor) -> Tensor:
+    def forward(self, gramian: Tensor, preferences: Tensor | None = None) -> Tensor:
+        """(m, m) -> (m,); preferences: (m,), what the right side is multiplied with, 1 if left out."""
         lengths = gramian.diagonal().sqrt()
         cosines = gramian / torch.outer(lengths, lengths)
         cosines.diagonal().add_(self.REGULARIZATION)
-        weights = self._solved(cosines, lengths ** (self._power - 1)) / lengths
+        shares = lengths ** (self._power - 1) * (1.0 if preferences is None else preferences)
+        weights = self._solved(cosines, shares) / lengths
         length = float((weights @ gramian @ weights).clamp(min=0).sqrt())
         return weights * (self._max_norm / length) if 0 < self._max_norm < length else weights
 

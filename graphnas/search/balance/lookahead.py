@@ -75,7 +75,7 @@ class Lookahead(Balancer):
             (descent.weights, rows.weights, self._of(terms)),
             (descent.alphas, rows.alphas, [1.0] * len(terms)),
         ):
-            for parameter, gradient in zip(parameters, _summed(found, factors), strict=True):
+            for parameter, gradient in zip(parameters, summed(found, factors), strict=True):
                 parameter.grad = gradient
         descend(None, descent.penalty, None)
         return True
@@ -91,22 +91,9 @@ class Lookahead(Balancer):
     def _look_ahead(self, descent: Descent, tasks: list[str], rows: Sequence[Sequence[Tensor | None]]) -> None:
         """One step of the factors."""
         factors = self.factors()
-        direction = _summed(rows, [factors.get(task, 1.0) for task in tasks])
-        before = [parameter.detach().clone() for parameter in descent.weights]
-        try:
-            with torch.no_grad():
-                for parameter, gradient in zip(descent.weights, direction, strict=True):
-                    if gradient is not None:
-                        parameter.sub_(gradient, alpha=descent.rate)
-            loss = descent.held_out().get(self._setting.primary)
-            if loss is None or not loss.requires_grad:
-                return
-            [ahead] = rows_of([loss], descent.weights, descent.alphas).weights
-        finally:
-            with torch.no_grad():
-                for parameter, value in zip(descent.weights, before, strict=True):
-                    parameter.copy_(value)
-        self._descend(tasks, rows, ahead, descent.rate)
+        ahead = gradient_ahead(descent, summed(rows, [factors.get(task, 1.0) for task in tasks]), self._setting.primary)
+        if ahead is not None:
+            self._descend(tasks, rows, ahead, descent.rate)
 
     def _descend(self, tasks: list[str], rows: Sequence[Sequence[Tensor | None]], ahead: Sequence[Tensor | None], rate: float) -> None:
         slopes = torch.zeros_like(self._factors)
@@ -135,7 +122,31 @@ class Lookahead(Balancer):
         restore_optimizer(self._optimizer, adam, {})
 
 
-def _summed(rows: Sequence[Sequence[Tensor | None]], factors: Sequence[float]) -> list[Tensor | None]:
+def gradient_ahead(descent: Descent, direction: Sequence[Tensor | None], primary: str) -> list[Tensor | None] | None:
+    """The gradient of the primary's held-out loss after a step of plain descent; the weights are as before afterwards.
+
+    Args:
+        descent: The step, whose gradients were taken already.
+        direction: Gradient of every weight, ``None`` where it stays.
+        primary: The primary task; ``None`` is returned where it has no label.
+    """
+    before = [parameter.detach().clone() for parameter in descent.weights]
+    try:
+        with torch.no_grad():
+            for parameter, gradient in zip(descent.weights, direction, strict=True):
+                if gradient is not None:
+                    parameter.sub_(gradient, alpha=descent.rate)
+        loss = descent.held_out().get(primary)
+        if loss is None or not loss.requires_grad:
+            return None
+        return rows_of([loss], descent.weights, descent.alphas).weights[0]
+    finally:
+        with torch.no_grad():
+            for parameter, value in zip(descent.weights, before, strict=True):
+                parameter.copy_(value)
+
+
+def summed(rows: Sequence[Sequence[Tensor | None]], factors: Sequence[float]) -> list[Tensor | None]:
     """The sum of factor times row, ``None`` where no row has a gradient."""
     made: list[Tensor | None] = []
     for parts in zip(*rows, strict=True):

@@ -1,6 +1,7 @@
 """Balances that project gradients so that they no longer point against each other.
 
-With rows g_i, <g_i, g_j> their inner products. All of them give the plain sum where no two rows conflict.
+With rows g_i, <g_i, g_j> their inner products. All but gradvac (which does at first) give the plain sum where no two
+rows conflict.
 
     pcgrad      each row in turn, a copy of it loses its part against every other row that it points against; the copies are added
     gradvac     the same, with the angle that the two had on average in place of a right one
