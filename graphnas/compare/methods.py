@@ -61,6 +61,8 @@ def read_methods(names: Sequence[str], file: Path | None = None) -> tuple[Method
         if method is None:
             known = [*presets("search_space"), *given]
             problems.append(Problem(f"unknown method {name!r}", Where("--methods"), fix=suggest(name, known)))
+        elif method.name == SINGLE != name:
+            problems.append(Problem(f"{name!r} has the name of the primary alone", Where("--methods"), fix="give the file another name"))
         elif found.setdefault(method.name, method) != method:
             fix = "give one of them another name in a --methods-file"
             problems.append(Problem(f"two methods are called {method.name!r}", Where("--methods"), fix=fix))

@@ -91,7 +91,8 @@ class Plan:
 
 def cell_of(variant: Variant, seed: int) -> Cell:
     """The run of a variant with a seed."""
-    return Cell(f"{variant.name}, seed {seed}", f"cells/{variant.folder}/seed-{seed}", variant.spec.model_copy(update={"seed": seed}))
+    name = ", ".join([*variant.folder.split("/"), f"seed {seed}"])
+    return Cell(name, f"cells/{variant.folder}/seed-{seed}", variant.spec.model_copy(update={"seed": seed}))
 
 
 def make_plan(
@@ -133,6 +134,7 @@ def make_plan(
     single = [variant for variant in variants if variant.method == SINGLE]
     matters = _matter(fields, single, spec, overrides)
     variants = [_shared(variant, matters) if variant.method == SINGLE else variant for variant in variants]
+    _refuse_clashes(variants)
     first = base.seed
     return Plan(tuple(method.name for method in methods), tuple(variants), tuple(range(first, first + seeds)), budget, fields)
 
@@ -244,6 +246,20 @@ def _refuse(spec: SearchSpec, methods: Sequence[Method]) -> None:
         problems.append(spec.problem(message, "training", "steps", fix="training.epochs, or updates: joint"))
     if problems:
         raise SpecError(problems)
+
+
+def _refuse_clashes(variants: Sequence[Variant]) -> None:
+    """Variants that share a folder train the same thing.
+
+    Raises:
+        SpecError: Two differ, but not in their folders' names.
+    """
+    known: dict[str, Variant] = {}
+    for variant in variants:
+        first = known.setdefault(variant.folder, variant)
+        if first.spec != variant.spec:
+            message = f"{first.name!r} and {variant.name!r} would have the same folder, {variant.folder}"
+            raise SpecError(message, where=Where("--vary"), fix="compare them one after the other, each in a folder of its own")
 
 
 def _combinations(vary: Mapping[str, tuple[Any, ...]]) -> Iterator[dict[str, Any]]:

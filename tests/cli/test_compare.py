@@ -109,6 +109,21 @@ def test_refusals(arguments: list[str], message: str, folder: Path, graphnas: Ru
     assert not Path("runs").exists()
 
 
+def test_modules_that_register_things_reach_the_cells(finished: Path, graphnas: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each process imports what ``--plugin`` names, whether it stands before the command or after it."""
+    Path("mine_before.py").write_text("")
+    Path("mine_after.py").write_text("")
+    Path("out/cells/aux-head/seed-1/results.json").unlink()
+    seen = finished / "python"
+    seen.write_text("#!/bin/sh\nhead -n 1 > job.json\nexit 1\n")
+    seen.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(seen))
+    options = ["--methods", "./toy-space.json,aux-head", "--seeds", "3", "--out", "out", "--plugin", "mine_after"]
+    assert graphnas("--plugin", "mine_before", "compare", "search.json", *options)[0] == 1
+    job = json.loads(Path("job.json").read_text())
+    assert (job["plugins"], job["out"], job["spec"]["seed"]) == (["mine_before", "mine_after"], "out/cells/aux-head/seed-1", 1)
+
+
 def test_a_comparison_that_was_begun_says_all_itself(finished: Path, graphnas: Run) -> None:
     graphnas("compare", "search.json", "--methods", "./toy-space.json,aux-head", "--seeds", "3", "--out", "out")
     assert graphnas("compare", "out", "--seeds", "4") == (

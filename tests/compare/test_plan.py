@@ -121,6 +121,15 @@ WRONG = {
         ["aux-nas", "./aux-nas.yaml"], {},
         "--methods: two methods are called 'aux-nas'\n  fix: give one of them another name in a --methods-file",
     ),
+    "the single task's name": (
+        ["aux-nas", "./single-task.yaml"], {},
+        "--methods: './single-task.yaml' has the name of the primary alone\n  fix: give the file another name",
+    ),
+    "the same folder": (
+        ["aux-head"], {"vary": {"task_pair.tasks.seg.key": ("a b", "a_b")}},
+        "--vary: 'aux-head, task_pair.tasks.seg.key=a b' and 'aux-head, task_pair.tasks.seg.key=a_b' would have the same folder, "
+        "aux-head/task_pair.tasks.seg.key=a_b\n  fix: compare them one after the other, each in a folder of its own",
+    ),
     "no file": (["nowhere.yaml"], {}, "--set space: nowhere.yaml: there is no such file (method 'nowhere')"),
 }  # fmt: skip
 

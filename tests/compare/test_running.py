@@ -141,6 +141,14 @@ def test_a_cell_that_fails_is_shown_and_stops_no_other(home: Path) -> None:
     assert found.rows[1].metrics["rel"].difference is not None
 
 
+def test_a_comparison_of_which_nothing_was_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    found = compare(plan_of("aux-head"), tmp_path / "out")
+    assert list(found.failed) == ["cells/single-task/seed-0", "cells/aux-head/seed-0"]
+    assert (found.metric, [row.seeds for row in found.rows]) == ("", [(), ()])
+    assert (tmp_path / "out" / "results.csv").read_text().count("\n") == 1
+
+
 def test_a_process_that_dies_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = plan_of("aux-head")
     finish(plan, tmp_path / "out", {"single-task": {0: 1.0}})
