@@ -162,7 +162,9 @@ class Aggregating(Balancer):
             with self._draws.seeded() if self._balance.stochastic else nullcontext(), torch.no_grad(), warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of solvers
                 return aggregator([rows[index] for index in kept], gramian[kept][:, kept])
-        except (ValueError, RuntimeError, TypeError) as error:
+        except torch.OutOfMemoryError:  # which the loop explains
+            raise
+        except (ValueError, TypeError, RuntimeError) as error:
             said = " ".join(str(error).split())
             raise RunError(
                 f"the gradients of {', '.join(tasks)} can't be combined by {_name(self._balance)!r}: {said}",

@@ -161,6 +161,16 @@ def test_a_solver_that_fails_says_what_it_was_about(describe: Any, monkeypatch: 
     )
 
 
+def test_a_lack_of_memory_stays_one(describe: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: Any) -> list[Tensor]:
+        raise torch.OutOfMemoryError("out of memory")
+
+    monkeypatch.setattr(_Spy, "forward", fails)
+    [x] = weights = scalars(1)
+    with pytest.raises(torch.OutOfMemoryError):
+        Aggregating(Spy(), Setting("p", TASKS)).backward(describe({"p": x.sum(), "a": x.sum()}, weights))
+
+
 def test_gradients_are_compared_in_float32_under_autocast(toy: Any, batch: Any) -> None:
     from dataclasses import replace
 
