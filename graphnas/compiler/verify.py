@@ -27,17 +27,35 @@ def larger(arguments: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: torch.cat([value, value[:1]]) for name, value in arguments.items()}
 
 
-def _resized(arguments: Mapping[str, Tensor]) -> list[dict[str, Tensor]]:
-    """One sample of the same images at larger sizes, wider, taller, and odd; none where no input is an image."""
+_SIDE = 160  # pixels; of larger images a part tells as much about a recording, at a fraction of the cost
+
+
+def _parts(arguments: Mapping[str, Tensor]) -> list[list[dict[str, Tensor]]]:
+    """Parts of large images, of one sample, as in ``_other_sizes``; none of small ones."""
+    if not any(value.dim() == 4 and min(value.shape[2:]) > _SIDE for value in arguments.values()):
+        return []
+    return [[_cropped(arguments, rows, columns) for rows, columns in ((96, 64), (64, 96), (77, 61))]]
+
+
+def _other_sizes(arguments: Mapping[str, Tensor]) -> list[list[dict[str, Tensor]]]:
+    """One sample of the same images at other sizes; none where no input is an image.
+
+    In groups: the first that the module takes any of tells enough. Each has a wide image, a tall one, and one of odd sides.
+    """
     if not any(value.dim() == 4 for value in arguments.values()):
         return []
-    return [
-        {
-            name: torch.nn.functional.pad(value[:1], (0, right, 0, down)) if value.dim() == 4 else value[:1]
-            for name, value in arguments.items()
-        }
-        for right, down in ((64, 32), (32, 64), (13, 7))
-    ]
+    return [*_parts(arguments), [_padded(arguments, right, down) for right, down in ((64, 32), (32, 64), (13, 7))]]
+
+
+def _cropped(arguments: Mapping[str, Tensor], rows: int, columns: int) -> dict[str, Tensor]:
+    return {name: value[:1, :, :rows, :columns] if value.dim() == 4 else value[:1] for name, value in arguments.items()}
+
+
+def _padded(arguments: Mapping[str, Tensor], right: int, down: int) -> dict[str, Tensor]:
+    return {
+        name: torch.nn.functional.pad(value[:1], (0, right, 0, down)) if value.dim() == 4 else value[:1]
+        for name, value in arguments.items()
+    }
 
 
 @contextlib.contextmanager
@@ -127,9 +145,21 @@ def verify(module: nn.Module, graph: fx.Graph, arguments: Mapping[str, Tensor]) 
             _compare(module, replayed, arguments, "train" if training else "eval")
         module.eval()
         replayed.eval()
+        fixed_size = any(_first_answers(module, replayed, _other_sizes(arguments)))
         with _autocast(arguments):
-            fixed_precision = _differs(module, replayed, arguments)
-        return any(_differs(module, replayed, other) for other in _resized(arguments)), fixed_precision
+            answers = [] if fixed_size else _first_answers(module, replayed, _parts(arguments))
+            if answers and not any(answers):
+                return fixed_size, False
+            return fixed_size, _differs(module, replayed, arguments) is True
+
+
+def _first_answers(module: nn.Module, replayed: nn.Module, groups: Iterable[Iterable[dict[str, Tensor]]]) -> list[bool]:
+    """Whether the recording differs on the inputs of the first group that the module takes any of; empty if it takes none."""
+    for group in groups:
+        answers = [answer for given in group if (answer := _differs(module, replayed, given)) is not None]
+        if answers:
+            return answers
+    return []
 
 
 def _autocast(arguments: Mapping[str, Tensor]) -> torch.autocast:
@@ -222,11 +252,11 @@ def _replayed_values(module: nn.Module, arguments: Mapping[str, Tensor], recordi
     return found
 
 
-def _differs(module: nn.Module, replayed: nn.Module, arguments: Mapping[str, Tensor]) -> bool:
-    """Whether the module takes these inputs, and the recording gives something else."""
+def _differs(module: nn.Module, replayed: nn.Module, arguments: Mapping[str, Tensor]) -> bool | None:
+    """Whether the recording gives something else on these inputs; ``None`` where the module does not take them."""
     with untouched(module):
         expected = _run(module, arguments)
-        return expected is not None and not _equal(expected, _run(replayed, arguments))
+        return None if expected is None else not _equal(expected, _run(replayed, arguments))
 
 
 def failure(module: nn.Module, arguments: Mapping[str, Tensor], *, training: bool) -> Exception | None:
