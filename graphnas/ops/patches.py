@@ -25,7 +25,7 @@ from graphnas.graph.types import Image, Tokens, ValueType
 from graphnas.ops.base import TypeRuleError
 
 Grid = tuple[int, int]
-_PREFIX_TOKENS = re.compile(r"(cls|class|dist|distillation|reg|register|storage)_tokens?(?:\d*)")  # numbered: one a stage
+_PREFIX_TOKENS = re.compile(r"(cls|class|dist|distillation|reg|register|storage)_tokens?(?:_?\d*)")  # numbered: one a stage, or a branch
 _REORDERED = ("Hiera",)  # tokens lie in the order of its mask units: see ``reordered``
 _HALVING = ("Swin", "Levit", "MultiScale")  # tokens of later stages are cut from those of earlier ones, without a convolution
 _LAST = {"torchvision.models.swin_transformer": "features", "timm.models.volo": "network"}  # what works with channels last

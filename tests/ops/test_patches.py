@@ -71,6 +71,9 @@ RECORDED: dict[str, tuple[Callable[[], nn.Module], dict[str, Any], list[tuple[Va
         [(Image(8, 16, 24), False), (Image(8, 16, 24), True), (Image(32, 16, 24), True), (Image(16, 8, 12), False)]),
     "timm VOLO": (lambda: timm.create_model("volo_d1_224", img_size=(64, 96), num_classes=5), {"s": "network.[02]"},
                   [(Image(192, 8, 12), True), (Image(384, 4, 6), True)]),
+    "timm CrossViT: two branches, each with a class token of its own": (
+        lambda: timm.create_model("crossvit_tiny_240", num_classes=5), {"s": ["blocks.0.blocks.0.0", "blocks.0.blocks.1.0"]},
+        [(tokens(1, 20, 20, 96), False), (tokens(1, 14, 14, 192), False)]),
     "torchvision ViT, square": (lambda: torchvision.models.VisionTransformer(64, 16, 2, 2, 24, 48), {"s": "encoder.layers.*"},
                         [(tokens(1, 4, 4), False)] * 2),
     "torchvision Swin": (
