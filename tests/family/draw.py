@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from tests.family.network import CLASSES, Network, image
 
 PREFIX = "draw/"
-SMALL_SIZES = (64, 128)  # pixels
+SMALL_SIZES = (64, 128, 112)  # pixels; the last for patches of 14
 
 
 def drawn(seed: int, listed: Collection[str], *, share: float = 1 / 3) -> tuple[list[str], list[str]]:

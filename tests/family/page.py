@@ -116,8 +116,9 @@ def _draw_head(draw: Draw) -> str:
     share = 100 * good / len(draw.results)
     return (
         f"## A fresh draw\n\n{len(draw.results)} of the {draw.others} model families of timm (modules of `timm.models`) that are not on the"
-        f" list, drawn at random with seed {draw.seed}: the smallest model of each, at 64 or 128 pixels if it takes them, else at its"
-        f" published size; {draw.limit_s:g} s of processor time each. {good} of {len(draw.results)} pass every check ({share:.0f} %).\n"
+        f" list, drawn at random with seed {draw.seed}: the smallest model of each, on images of 64, 128 or 112 pixels if it takes them,"
+        f" else of its published size; {draw.limit_s:g} s of processor time each.\n\n"
+        f"{good} of {len(draw.results)} pass every check ({share:.0f} %).\n"
     )
 
 

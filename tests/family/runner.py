@@ -63,6 +63,7 @@ def run_one(name: str, folder: Path, *, limit_s: float, command: list[str], code
     if ended:
         running = result.get("running", "built")
         result["checks"][running] = {"reason": ended, "seconds": round(time.monotonic() - start, 1)}
+        result["seconds"] = limit_s if "more than" in ended else result.get("seconds", 0.0)
     result.pop("running", None)
     write(file, result)
     return result
