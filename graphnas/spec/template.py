@@ -51,8 +51,8 @@ def names_in(node: Any, operation: Named) -> dict[Path_, str]:
         operation: Chooses the node's model.
     """
     found = dict(_names_in(node, ()))
-    if not found or not isinstance(node, Mapping):
-        return found
+    if not isinstance(node, Mapping):
+        return found if isinstance(node, str) else {}  # nothing else is a node: names are not what is wrong with it
     name = cast(Mapping[str, Any], node).get(operation.key)
     apart = {field for model in registered(operation.registry, name) for field in _documents_in(model)}
     return {path: text for path, text in found.items() if path[0] not in apart}

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from graphnas import registry
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -96,6 +99,10 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "small_one.py").write_text(PLUGIN)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "small_one", raising=False)
+    for entries in vars(registry).values():
+        if isinstance(entries, registry.Registry):
+            monkeypatch.setattr(entries, "_loaded", dict(entries._loaded))  # what it registers is forgotten
 
 
 def columns(text: str) -> list[list[str]]:

@@ -198,3 +198,9 @@ def test_taps_by_default_round_trip() -> None:
     assert spec.bind({}).taps == "default"
     assert dump_spec(spec)["taps"] == "default"
     assert parse_spec(dump_spec(spec)) == spec
+
+
+def test_a_list_is_no_node(refused: Refused) -> None:
+    head = "kind: network\nparameters: {n: integer}\ninputs: {image: 'image[3, H, W]'}\n"
+    found = refused(head + "nodes: {a: [{op: conv2d, out_channels: $n}]}\noutputs: a\n")
+    assert found.startswith("x.yaml:4:12: nodes.a: expected ")
