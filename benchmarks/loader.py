@@ -24,7 +24,7 @@ from torch.optim import AdamW
 from graphnas.compiler import build
 from graphnas.data import Batch, Data, Loading, open_data
 from graphnas.data.cache import CacheKind
-from graphnas.search.balance.weighted_sum import WeightedSum
+from graphnas.search.balance import Setting, WeightedSum
 from graphnas.search.precision import Precision, in_memory_format, make_precision
 from graphnas.search.step import Learner, joint_step
 from graphnas.spec import SearchSpec, load_spec
@@ -36,7 +36,8 @@ QUICKSTART = Path(__file__).resolve().parents[1] / "examples" / "quickstart" / "
 def learner_of(spec: SearchSpec, data: Data, precision: Precision) -> Learner:
     net = in_memory_format(build(spec, data.input_types()).to(precision.device), spec.runtime.memory_format).train()
     tasks = {name: cast("TaskType", task) for name, task in spec.task_pair.tasks.items()}
-    return Learner(net, tasks, WeightedSum(), AdamW(net.parameters(), lr=1e-6), precision)
+    balancer = WeightedSum().start(Setting(spec.primary_task, tuple(tasks)))
+    return Learner(net, tasks, balancer, AdamW(net.parameters(), lr=1e-6), precision)
 
 
 def rate(work: Callable[[], int], device: torch.device) -> float:
