@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, fx, nn
 
-from graphnas.compiler import intercept
+from graphnas.compiler import intercept, reading
 from graphnas.compiler.modes import Key, Merged, Pair, merge
 from graphnas.compiler.outputs import only_tensor, prediction_in, prediction_node
 from graphnas.compiler.record import Recording, record
@@ -50,6 +50,8 @@ def checked_recording(module: nn.Module, arguments: Mapping[str, Tensor], *, tap
     Raises:
         RecordError: A forward that a graph can't hold; names the line, why, and the nearest tap with which it can be held.
     """
+    if (read := _read(module, arguments, taps, output)) is not None:
+        return read
     try:
         return _cascade(module, arguments, taps, output)
     except Refusal as error:
@@ -65,6 +67,18 @@ def ancestors_of(names: Iterable[str]) -> frozenset[str]:
         parts = name.split(".")
         found.update(".".join(parts[:i]) for i in range(1, len(parts)))
     return frozenset(found)
+
+
+def _read(module: nn.Module, arguments: Mapping[str, Tensor], taps: Collection[Key], output: str | int | None) -> Checked | None:
+    """The recording of a network that was lowered from its spec; ``None`` where it has to be recorded, or fails."""
+    ancestors = ancestors_of(name for name, _ in taps)
+    if not reading.reads(module, ancestors):
+        return None
+    try:
+        recording = reading.read(module, arguments, ancestors)
+    except Exception:  # noqa: BLE001 - whatever a module of a plugin raises: recording it finds out what there is to say
+        return None
+    return Checked(recording, prediction_node(recording.graph, output, module), fixed_size=False, fixed_precision=False)
 
 
 def _nearest(module: nn.Module, arguments: Mapping[str, Tensor], path: str, output: str | int | None) -> str | None:

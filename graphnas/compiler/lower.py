@@ -17,7 +17,9 @@ from torch import Tensor, fx, nn
 
 from graphnas.compiler.any_size import recorded_for_any_size
 from graphnas.compiler.infer import INNER, Copy, copies
+from graphnas.compiler.reading import Lowered
 from graphnas.compiler.torch_typed import own_children, share_tensors
+from graphnas.compiler.values import tensor_attributes
 from graphnas.errors import Problem, RecordError, SpecError, Where
 from graphnas.graph.graph import Graph
 from graphnas.graph.types import ValueType
@@ -34,7 +36,7 @@ def where_of(node: fx.Node) -> Where | None:
     return node.meta.get(_WHERE)
 
 
-def lower(network: NetworkSpec, graph: Graph) -> fx.GraphModule:
+def lower(network: NetworkSpec, graph: Graph) -> Lowered:
     """Build a network.
 
     Args:
@@ -74,7 +76,7 @@ def lower(network: NetworkSpec, graph: Graph) -> fx.GraphModule:
             value.meta[_WHERE] = node.where
     outputs = {name: values[value] for name, value in graph.outputs.items()}
     lowered.output(outputs["prediction"] if list(outputs) == ["prediction"] else outputs)
-    return fx.GraphModule(root, lowered)
+    return Lowered(root, lowered)
 
 
 @dataclass(frozen=True)
@@ -182,9 +184,8 @@ def _examples(module: nn.Module, call: _Call) -> dict[str, Tensor]:
 def _with_graph(module: nn.Module, graph: fx.Graph) -> fx.GraphModule:
     """A module with the parts of another, all of them and in their order, that runs a graph recorded from it."""
     made = fx.GraphModule(nn.Module(), fx.Graph())
-    for name, attribute in vars(module).items():
-        if isinstance(attribute, Tensor):
-            setattr(made, name, attribute)
+    for name, attribute in tensor_attributes(module).items():
+        setattr(made, name, attribute)
     share_tensors(module, made)
     own_children(made).update(own_children(module))
     made.training = module.training
