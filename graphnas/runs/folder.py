@@ -4,7 +4,9 @@
 
     spec.json                the resolved spec
     metrics.jsonl            one object per epoch, task and split
-    events/                  the same for TensorBoard, one run a phase
+    gates.jsonl              the gates of every link over time
+    gradients.jsonl          cosines of the tasks' gradients over time, where runtime.log_gradients asks for them
+    events/                  the metrics for TensorBoard, one run a phase
     checkpoint.*             the phase that is not finished
     phases/NAME.*            the last state of each finished phase, in the same format
     results.json             the table at the end; there once all is done
@@ -142,8 +144,9 @@ def _clear(folder: RunFolder) -> None:
     for name in ("phases", "events", "artifact"):
         if (folder.path / name).is_dir():
             shutil.rmtree(folder.path / name)
-    files = [*folder.path.glob("checkpoint*.json"), *folder.path.glob("checkpoint*.safetensors")]
-    for file in [*files, folder.metrics, folder.results, folder.path / "report.html", folder.spec]:
+    files = [*folder.path.glob("checkpoint*.json"), *folder.path.glob("checkpoint*.safetensors"), folder.metrics]
+    files += [folder.path / name for name in ("gates.jsonl", "gradients.jsonl", "report.html")]
+    for file in [*files, folder.results, folder.spec]:
         file.unlink(missing_ok=True)
 
 

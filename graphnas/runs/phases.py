@@ -14,9 +14,11 @@ from graphnas.graph.links import Direction
 from graphnas.prune import cut_view, links_to_cut
 from graphnas.search.balance import Balance, Balancer, Setting, WeightedSum
 from graphnas.search.budget import Budget, budget, same_labels
+from graphnas.search.gradient_probe import GradientProbe
 from graphnas.search.loop import Phase
 from graphnas.search.optimizers import build_optimizer
 from graphnas.search.precision import Precision
+from graphnas.search.recorder import Watched, link_gates
 from graphnas.search.step import Learner
 from graphnas.search.validation import Validation
 from graphnas.spec import SearchSpec, TaskPairSpec
@@ -132,8 +134,16 @@ class Trained:
         )
         auxiliary = training.auxiliary_batch_size if len(net.tasks) > 1 else 0
         return self._phase(
-            name, learner, length, auxiliary, optimizers.weights.schedule, alpha_spec.schedule, self.shipped(), gate_means(net)
-        )
+            name, learner, length, auxiliary, optimizers.weights.schedule, alpha_spec.schedule, self.shipped(), gate_means(net),
+            watched=self.watched(),
+        )  # fmt: skip
+
+    def watched(self) -> Watched:
+        """What is written down beside the metrics: the gates of every link; how the tasks' gradients agree, where there are several."""
+        every = self.spec.runtime.log_gradients
+        if every is None or len(self.net.tasks) < 2:
+            return Watched(link_gates(self.net))
+        return Watched(link_gates(self.net), GradientProbe(self.net, self.tasks, self.precision), every)
 
     def finetune_phase(self, name: str, length: Budget, finetune: Finetune) -> Phase:
         """The weights of what is shipped, alone."""
@@ -160,6 +170,7 @@ class Trained:
         shipped: nn.Module | None,
         gates: Callable[[], Mapping[str, float]],
         after: float | None = None,
+        watched: Watched | None = None,
     ) -> Phase:
         training, judge, workers = self.spec.training, self.judge, self.spec.runtime.workers
         late = self.net.ramp_end if judge.after == "ramp_end" else judge.after
@@ -169,7 +180,7 @@ class Trained:
         )  # fmt: skip
         return Phase(
             name, learner, length, training.batch_size, auxiliary, weights_schedule, alphas_schedule,
-            validation if judge.validated else None, training.evaluate_every, gates, training.on_nan,
+            validation if judge.validated else None, training.evaluate_every, gates, training.on_nan, watched,
         )  # fmt: skip
 
 

@@ -61,6 +61,7 @@ class MetricsLog:
         if keep is not None and self._file.exists() and self._file.stat().st_size > keep:
             os.truncate(self._file, keep)
         self._stream = self._file.open("ab")
+        self.folder = folder
         self._folder = folder / "events"
         self._events: dict[str, Any] = {}  # one writer a phase, so that TensorBoard draws the phases over each other
 

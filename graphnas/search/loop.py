@@ -18,6 +18,7 @@ from graphnas.search.budget import Budget
 from graphnas.search.log import MetricsLog, Row
 from graphnas.search.optimizers import set_learning_rates
 from graphnas.search.progress import Progress, ProgressCallback
+from graphnas.search.recorder import Recorder, Watched
 from graphnas.search.state import State, captured, restored
 from graphnas.search.step import Learner, NotFinite, alternate_step, joint_step
 from graphnas.search.stopping import Requests, Stopped
@@ -42,6 +43,7 @@ class Phase:
         gates: Direction -> mean gate, for the log.
         on_nan: What follows on a loss or gradient that is not finite: ``stop``, ``skip`` the update, or ``rewind`` to the last checkpoint
             and leave the update out.
+        watched: What is written down beside the metrics.
     """
 
     name: str
@@ -55,6 +57,7 @@ class Phase:
     evaluate_every: Every
     gates: Callable[[], Mapping[str, float]]
     on_nan: Literal["stop", "skip", "rewind"] = "stop"
+    watched: Watched | None = None
 
 
 @dataclass(frozen=True)
@@ -103,7 +106,8 @@ class Loop:
         self._best: dict[str, Tensor] = {}
         self._saved: tuple[Path, int] | None = None  # the last good checkpoint and its step
         self._logged = 0  # how much of the log belongs to it
-        self._saved_at = self._evaluated_at = time.monotonic()
+        self._saved_at = self._evaluated_at = self._measured_at = time.monotonic()
+        self._recorder = Recorder(surroundings.log.folder, phase.name, phase.watched)
 
     @property
     def seconds(self) -> tuple[float, float]:
@@ -126,6 +130,7 @@ class Loop:
         """
         random_state.seed_all(random_state.derive(self._around.seed, self._phase.name))
         self._resume()
+        self._recorder.go_back(self._state.step)
         trained = self._state.step < self._phase.budget.steps
         if trained:
             started = time.monotonic() - self._state.total_seconds
@@ -158,6 +163,7 @@ class Loop:
                 state.position = 0
                 phase.learner.balance.after_epoch()
             self._around.report(Progress(phase.name, state.step, phase.budget.steps))
+            self._measure(batches, epoch_ended=ended)
             self._write(rate, epoch_ended=ended, last=last)
             state.total_seconds = time.monotonic() - started
             if not last and due(
@@ -222,6 +228,7 @@ class Loop:
         if phase.on_nan == "rewind":
             self._resume()
             self._around.log.truncate(self._logged)
+            self._recorder.go_back(self._state.step)
         self._state.left_out = left_out
         back = f"; back to step {self._state.step}" if phase.on_nan == "rewind" else ""
         self._around.report(Progress(phase.name, self._state.step, phase.budget.steps, f"{place}: {found}{back}; this update is left out"))
@@ -243,6 +250,15 @@ class Loop:
                 self._save(self._around.stem)
             raise Stopped(signal, phase.name, step, phase.budget.steps)
 
+    def _measure(self, batches: Batch | tuple[Batch, Batch], *, epoch_ended: bool) -> None:
+        """Compare the gradients of the tasks, if that is asked for and it is time to: no part of training, nor of its time."""
+        state, every = self._state, None if self._phase.watched is None else self._phase.watched.gradients_every
+        epoch = state.epoch if epoch_ended else state.epoch + 1
+        if every is not None and due(every, state.step, epoch if epoch_ended else None, time.monotonic() - self._measured_at):
+            with faults.memory_explained(f"{self._place()}, comparing gradients"):
+                self._recorder.gradients(batches if isinstance(batches, Batch) else batches[1], epoch, state.step)
+            self._measured_at = time.monotonic()
+
     def _write(self, rate: float, *, epoch_ended: bool, last: bool) -> None:
         """Evaluate if it is time to, select, and log."""
         phase, state = self._phase, self._state
@@ -257,6 +273,7 @@ class Loop:
         if epoch_ended or report is not None:
             rows = self._rows(report, rate, epoch_ended=epoch_ended)
             self._around.log.write(rows)
+            self._recorder.gates(rows[0].epoch, state.step)
             self._around.report(Progress(phase.name, state.step, phase.budget.steps, _line(rows, phase.budget)))
             if epoch_ended:
                 state.loss_sums, state.loss_counts = {}, {}
