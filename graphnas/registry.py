@@ -131,6 +131,7 @@ link_operations = Registry(
         "ops",
         {
             "link_convolution": {"conv1x1": "LinkConv1x1", "conv3x3": "LinkConv3x3"},
+            "link_scale": {"scale": "LinkScale"},
             "link_simple": {"identity": "LinkIdentity", "none": "LinkNone"},
         },
     ),

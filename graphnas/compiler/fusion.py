@@ -1,10 +1,10 @@
 """What a destination tap does with its own value and what arrives by links: one module, and so one node, a destination.
 
-With x the destination's own value, y_j the sources', g the gates::
+With x the destination's own value, y_j the sources', g the gates, o the operation on the own value (the identity, if there is none)::
 
-    add      fused = activation(norm(x + sum_j sum_k g_jk op_jk(y_j)))      Aux-NAS (arXiv:2405.05695), Eq. 3
-    add, on: links   fused = x + activation(norm(sum_j sum_k g_jk op_jk(y_j)))
-    mix      fused = (1 - sum g) x + sum_j sum_k g_jk op_jk(y_j),   (1 - sum g, g) = softmax([0, alpha])
+    add      fused = activation(norm(o(x) + sum_j sum_k g_jk op_jk(y_j)))      Aux-NAS (arXiv:2405.05695), Eq. 3; with o NDDR-CNN
+    add, on: links   fused = o(x) + activation(norm(sum_j sum_k g_jk op_jk(y_j)))
+    mix      fused = (1 - sum g) o(x) + sum_j sum_k g_jk op_jk(y_j),   (1 - sum g, g) = softmax([0, alpha])
     replace  fused = op(y)
 """
 
@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from graphnas.gates.base import GateFunction
 from graphnas.graph.links import Link
 from graphnas.graph.types import Image, Tokens, ValueType
-from graphnas.ops.base import LinkModule
+from graphnas.ops.base import LinkModule, LinkOperation
 from graphnas.spec.search_space import FusionSpec
 
 Combine = Literal["add", "mix", "replace"]
@@ -52,8 +52,11 @@ class Candidates:
 class FusedLink(nn.Module):
     """The parameters of one link: candidate operations and alphas.
 
-    ``alpha`` is (K,) for K candidates; it takes no part in ``replace``, which has none.
+    ``alpha`` is (K,) for K candidates; it takes no part in ``replace``, which has none. Gates that are *settled* are the constants
+    ``settled``, (K,), and there is no alpha.
     """
+
+    settled: Tensor | None
 
     def __init__(self, candidates: Candidates, alpha: Tensor | None) -> None:
         super().__init__()
@@ -65,6 +68,8 @@ class FusedLink(nn.Module):
             if module is not None:
                 self.add_module(name, module)
         self.alpha = None if alpha is None else nn.Parameter(alpha, requires_grad=candidates.gate.trainable)
+        self.register_buffer("settled", None)
+        self.training_gate = candidates.gate.at(0.0)  # that of the step which is being taken
 
     @property
     def operations(self) -> dict[str, LinkModule]:
@@ -79,6 +84,26 @@ class FusedLink(nn.Module):
             if (module := self._modules.get(name)) is not None:
                 gate = 1.0 if gates is None else gates if len(self.names) == 1 else gates[k]
                 yield module(source, gate, destination)
+
+    def gates(self, *, training: bool) -> Tensor:
+        """(K,) gates."""
+        if self.settled is not None:
+            return self.settled
+        assert self.alpha is not None
+        return self.training_gate(self.alpha, training=True) if training else self.gate(self.alpha, training=False)
+
+    def settle(self, gates: Tensor) -> FusedLink:
+        """The same link with constant gates (K,), without the candidates whose gate is 0; its operations are shared."""
+        made = copy.copy(self)
+        made._modules, made._parameters, made._buffers = dict(self._modules), dict(self._parameters), dict(self._buffers)
+        kept = [k for k, gate in enumerate(gates) if float(gate) != 0.0]
+        made.names = tuple(self.names[k] for k in kept)
+        for name in self.names:
+            if name not in made.names:
+                made._modules.pop(name, None)
+        made.alpha = None
+        made.settled = gates.detach()[kept].clone()
+        return made
 
     def carrying(self, values: Tensor) -> Tensor:
         """Of (K,) values those of the candidates that carry something."""
@@ -97,13 +122,15 @@ class Fusion(nn.Module):
 
     Args:
         combine: How what arrives joins the destination's own value.
-        spec: Norm and activation.
+        spec: Operation on the own value, norm and activation.
         incoming: The links, in the order in which their sources are given.
         destination: The type of the destination's value.
         channels_last: Whether that is an image that comes as (N, H, W, C).
         changed: Whether the branch goes on to change the value in place: it must then be a tensor that nothing else reads, gradients
             included.
     """
+
+    share: Tensor | None
 
     def __init__(
         self,
@@ -121,12 +148,16 @@ class Fusion(nn.Module):
         self.changed = changed
         self.on = spec.on
         self.links = nn.ModuleList(FusedLink(candidates, _initial(combine, candidates, len(incoming))) for candidates in incoming)
+        self.own = None if spec.own is None else _own(spec.own, destination)
         self.norm = _norm(spec, destination)
         self.activation = spec.activation
         self.closed: frozenset[str] = frozenset()  # ids of links whose gates are held at zero, whatever their alphas
+        self.rounded: frozenset[str] = frozenset()  # ids of links whose gates are 0 or 1, whichever is nearer
+        self.register_buffer("share", None)  # that of the own value in a mix whose gates are settled
+        self.cut: frozenset[str] = frozenset()  # ids of links that are no longer given a source: see ``without``
 
     def forward(self, x: Tensor, *sources: Tensor) -> Tensor:
-        """Fuse the destination's own value with the sources', in the order of ``links``."""
+        """Fuse the destination's own value with the sources', in the order of ``running_links``."""
         own = x.movedim(-1, 1) if self.channels_last else x
         fused = self._fused(own, sources)
         saved = self.activation == "relu" and self.on == "sum"  # its gradient reads its result
@@ -138,10 +169,13 @@ class Fusion(nn.Module):
         if self.combine == "replace":
             [term] = next(self.fused_links()).arriving(sources[0], None, x)
             return term
-        if self.bare and all(link.id in self.closed for link in self.fused_links()):
+        if self.bare and all(link.id in self.closed for link in self.running_links()):
             return x
-        share, gates = self._gates()
-        incoming = zip(self.fused_links(), sources, gates, strict=True)
+        share, gates = self._gates(training=self.training)
+        if self.own is not None:
+            x = self.own(x, 1.0, x)
+        running = [(link, gate) for link, gate in zip(self.fused_links(), gates, strict=True) if link.id not in self.cut]
+        incoming = ((link, source, gate) for (link, gate), source in zip(running, sources, strict=True))
         terms = (term for link, source, gate in incoming for term in link.arriving(source, gate, x))
         if self.on == "links":
             arrived = sum(terms, start=torch.zeros_like(x))
@@ -149,46 +183,80 @@ class Fusion(nn.Module):
         return self._after(sum(terms, start=x if share is None else share * x))
 
     def gates(self) -> dict[str, Tensor]:
-        """Link id -> (K,) gates; empty for ``replace``."""
+        """Link id -> (K,) gates, without noise; empty for ``replace``."""
         if self.combine == "replace":
             return {}
-        return {link.id: gate for link, gate in zip(self.fused_links(), self._gates()[1], strict=True)}
+        return {link.id: gate for link, gate in zip(self.fused_links(), self._gates(training=False)[1], strict=True)}
 
     def fused_links(self) -> Iterator[FusedLink]:
         for link in self.links:
             assert isinstance(link, FusedLink)
             yield link
 
-    def _gates(self) -> tuple[Tensor | None, list[Tensor]]:
+    def running_links(self) -> Iterator[FusedLink]:
+        """Those that are given a source."""
+        return (link for link in self.fused_links() if link.id not in self.cut)
+
+    def _gates(self, *, training: bool) -> tuple[Tensor | None, list[Tensor]]:
         """The share of x (``None``: all of it), and the gates of each link."""
-        alphas: list[Tensor] = [link.alpha for link in self.fused_links() if link.alpha is not None]
+        links, closed = list(self.fused_links()), self.closed | self.cut
         if self.combine == "add":
-            gates = [link.gate(alpha, training=self.training) for link, alpha in zip(self.fused_links(), alphas, strict=True)]
-            return None, self._closed(gates, 0.0) if self.closed else gates
-        if not alphas:
-            return None, []
-        if self.closed:
-            alphas = self._closed(alphas, -math.inf)
+            return None, [self._gate(link, closed, training=training) for link in links]
+        if self.share is not None or not links:
+            return self.share, [link.gates(training=False) for link in links]
+        alphas = [torch.full_like(link.alpha, -math.inf) if link.id in closed else link.alpha for link in links if link.alpha is not None]
         shares = torch.cat([alphas[0].new_zeros(1), *alphas]).softmax(0)
         return shares[0], list(torch.split(shares[1:], [len(alpha) for alpha in alphas]))
 
-    def _closed(self, values: list[Tensor], closed: float) -> list[Tensor]:
-        return [
-            torch.full_like(value, closed) if link.id in self.closed else value
-            for link, value in zip(self.fused_links(), values, strict=True)
-        ]
+    def _gate(self, link: FusedLink, closed: Collection[str], *, training: bool) -> Tensor:
+        """The gates of one link that is added."""
+        rounded = None if link.alpha is None or link.id not in self.rounded else link.gate.rounded(link.alpha)
+        gates = link.gates(training=training) if rounded is None else rounded
+        return torch.zeros_like(gates) if link.id in closed else gates
+
+    def rounding(self, ids: Collection[str]) -> Fusion:
+        """The same fusion with the gates of these links at 0 or 1, sharing all parameters."""
+        made = copy.copy(self)
+        made._modules = dict(self._modules)
+        made.rounded = self.rounded | frozenset(ids)
+        return made
+
+    def settle(self) -> Fusion:
+        """The same fusion with its gates as they are, as constants; operations whose gate is 0 are left out."""
+        if self.combine == "replace":
+            return self
+        share, gates = self._gates(training=False)
+        made = copy.copy(self)
+        made._modules, made._buffers = dict(self._modules), dict(self._buffers)
+        made.links = nn.ModuleList(link.settle(gate) for link, gate in zip(self.fused_links(), gates, strict=True))
+        made.share = None if share is None else share.detach().clone()
+        return made
 
     def keeping(self, ids: Collection[str]) -> Fusion:
         """The same fusion with these links alone, sharing their parameters and the norm."""
         made = copy.copy(self)
         made._modules = dict(self._modules)
         made.links = nn.ModuleList(link for link in self.fused_links() if link.id in ids)
+        made.cut = frozenset()
+        return made
+
+    def without(self, ids: Collection[str]) -> Fusion:
+        """The same fusion, which is given no source for these links: their gates are zero, their parameters stay where they are."""
+        made = copy.copy(self)
+        made._modules = dict(self._modules)
+        made.cut = self.cut | frozenset(ids)
+        return made
+
+    def whole(self) -> Fusion:
+        """The same fusion, which is given a source for every link again."""
+        made = self.without(())
+        made.cut = frozenset()
         return made
 
     @property
     def bare(self) -> bool:
-        """Whether nothing is left of it once no link arrives: no norm or activation acts on the destination's own value."""
-        return self.on == "links" or (self.norm is None and self.activation == "none")
+        """Whether nothing is left of it once no link arrives: nothing acts on the destination's own value."""
+        return self.own is None and (self.on == "links" or (self.norm is None and self.activation == "none"))
 
     def _after(self, x: Tensor) -> Tensor:
         if self.norm is not None:
@@ -206,6 +274,12 @@ def _initial(combine: Combine, candidates: Candidates, links: int) -> Tensor | N
         return torch.full((count,), float(candidates.gate.inverse(candidates.gate.initial, count)))
     share = candidates.gate.initial
     return torch.full((count,), math.log(share / (links * count)) - math.log(1 - share))
+
+
+def _own(operation: LinkOperation, destination: ValueType) -> LinkModule:
+    module = operation.build(destination, destination)
+    assert module is not None, "refused by the spec"
+    return module
 
 
 def _norm(spec: FusionSpec, destination: ValueType) -> nn.Module | None:

@@ -6,6 +6,7 @@ Nothing here builds a graph; ``weave`` does, from a ``Plan``. All that is wrong 
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -15,10 +16,10 @@ from graphnas.compiler.branch import Branch
 from graphnas.compiler.fusion import Candidates, Combine
 from graphnas.errors import Problem, SpecError, suggest
 from graphnas.graph import constraints
-from graphnas.graph.links import Direction, End, Link, Selection, pairs, resolution
+from graphnas.graph.links import Direction, End, Link, Pair, Selection, chosen, pairs, resolution
 from graphnas.graph.types import ValueType
 from graphnas.ops.base import LinkModule, LinkOperation, TypeRuleError
-from graphnas.spec.search_space import LinkRule, SearchSpaceSpec
+from graphnas.spec.search_space import ROLES, LinkRule, SearchSpaceSpec
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,8 @@ class _Planner:
             return (self.primary,)
         if role == "auxiliary":
             return auxiliaries
+        if role == "any":
+            return tuple(self.branches)
         return (role,) if role in self.branches else ()
 
     def check_space(self) -> None:
@@ -120,14 +123,10 @@ class _Planner:
         if not self._has_tasks(index, rule, sources, destinations):
             return
         where = self.space.where("links", index)
-        selection, count = _selection(rule, sources, destinations), 0
-        for source_task, source, destination_task, destination in pairs(selection, self.taps):
-            count += 1
-            if count > rule.max_links:
-                self._problem(
-                    index, "max_links", f"more than {rule.max_links} links", f"narrow where:, or raise max_links: {2 * rule.max_links}"
-                )
-                return
+        found = self._pairs(index, rule, _selection(rule, sources, destinations))
+        if found is None:
+            return
+        for source_task, source, destination_task, destination in found:
             link = Link(
                 f"{source_task}:{source.name}->{destination_task}:{destination.name}",
                 End(source_task, source.name), End(destination_task, destination.name),
@@ -138,21 +137,38 @@ class _Planner:
                 self._problem(index, "where", f"link {link.id} is a candidate of links[{other}] already", "let one rule make each link")
                 return
             self.found[link.id] = (link, rule)
-        if count == 0:
+        if not found:
             self._no_link(index, rule, sources, destinations)
+
+    def _pairs(self, index: int, rule: LinkRule, selection: Selection) -> list[Pair] | None:
+        """The ends of a rule's links; ``None``, and a problem, if there are too many."""
+        random = rule.where.random
+        share = 1.0 if random is None else random.fraction
+        most = math.floor((rule.max_links + 0.5) / share)  # candidates of which no more than max_links are chosen
+        found = list(itertools.islice(pairs(selection, self.taps), most + 1))
+        if len(found) > most:
+            fix = f"narrow where:, or raise max_links: {2 * rule.max_links}"
+            self._problem(index, "max_links", f"more than {rule.max_links} links", fix)
+            return None
+        return found if random is None else chosen(found, random.fraction, random.seed)
 
     def _has_tasks(self, index: int, rule: LinkRule, sources: Sequence[str], destinations: Sequence[str]) -> bool:
         if not sources or not destinations:
-            known = {*self.branches, "primary", "auxiliary"}
-            if rule.source in known and rule.destination in known:
-                message = f"{rule.direction} yields no link: there is no auxiliary task"
-                self._problem(index, "direction", message, "add an auxiliary, or use space: single-task")
+            if {rule.source, rule.destination} <= {*self.branches, *ROLES}:
+                self._no_auxiliary(index, rule)
+            return False
+        if len(self.branches) == 1 and "any" in (rule.source, rule.destination):
+            self._no_auxiliary(index, rule)
             return False
         if len({*sources, *destinations}) == 1:
             message = f"{rule.direction} yields no link: both ends are {sources[0]}, and a task is not linked with itself"
             self._problem(index, "direction", message, "name another task, or leave the rule out")
             return False
         return True
+
+    def _no_auxiliary(self, index: int, rule: LinkRule) -> None:
+        message = f"{rule.direction} yields no link: there is no auxiliary task"
+        self._problem(index, "direction", message, "add an auxiliary, or use space: single-task")
 
     def _no_link(self, index: int, rule: LinkRule, sources: Sequence[str], destinations: Sequence[str]) -> None:
         tasks = dict.fromkeys((*sources, *destinations))
@@ -208,6 +224,10 @@ class _Planner:
             self._once(last, "where", f"{len(incoming)} links replace {task}:{tap}, one is possible", "max_gap: 0, from one task")
             return None
         for link, rule in incoming if kind == "mix" else ():
+            if rule.converges_to == "binary":
+                message = "the gates of mix share 1 with the destination's own value, so they don't converge to 0 or 1 each"
+                self._once(link.rule, "converges_to", message, "converges_to: free, or combine: add")
+                return None
             if _name(rule.gate, "function") != "sigmoid" or not 0 < rule.gate.initial < 1:
                 self._once(
                     link.rule,

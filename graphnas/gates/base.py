@@ -23,6 +23,8 @@ class GateFunction(Spec, ABC):
     train_with: Literal["alphas", "weights"] = "alphas"
     """Which optimizer and which half of an alternation updates the alphas."""
     trainable: ClassVar[bool] = True
+    draws: ClassVar[bool] = False
+    """Whether it draws at random while training."""
 
     @abstractmethod
     def __call__(self, alpha: Tensor, *, training: bool = True) -> Tensor:
@@ -31,6 +33,15 @@ class GateFunction(Spec, ABC):
     @abstractmethod
     def inverse(self, gate: float, candidates: int) -> float:
         """The alpha at which each of the link's gates has this value."""
+
+    def rounded(self, alpha: Tensor) -> Tensor:
+        """The gates as what they converge to where that is 0 or 1: 1 where more than half, else 0."""
+        gates = self(alpha, training=False).detach()
+        return (gates > 0.5).to(gates.dtype)
+
+    def at(self, progress: float) -> GateFunction:
+        """The gate function of a training step, at a share of training; only those that are annealed change."""
+        return self
 
     def project(self, alpha: Tensor) -> None:
         """Put alpha back into its domain, in place, after an optimizer step; nothing to do for most."""

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 from pydantic.json_schema import SkipJsonSchema
-from torch import Tensor
+from torch import Tensor, nn
 
 from graphnas.gates.base import GateFunction
 from graphnas.schema import Number, problem_at
@@ -27,6 +27,10 @@ class CandidateGate(GateFunction):
 
     def inverse(self, gate: float, candidates: int) -> float:
         return 0.0
+
+    def rounded(self, alpha: Tensor) -> Tensor:
+        """One candidate of them all: that of the largest gate."""
+        return nn.functional.one_hot(alpha.detach().argmax(dim=-1), alpha.shape[-1]).to(alpha.dtype)
 
 
 class Softmax(CandidateGate):

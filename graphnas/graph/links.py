@@ -7,7 +7,9 @@ has a link then (to i = p(j)), and every destination has one if max_gap >= ceil(
 
 from __future__ import annotations
 
+import hashlib
 import itertools
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
@@ -100,6 +102,17 @@ def pairs(selection: Selection, taps: Mapping[str, Sequence[Tap]]) -> Iterator[P
                 ]
                 for near in _nearest(found, selection.max_links_per_tap):
                     yield near.task, near.tap, task, destination
+
+
+def chosen(found: Sequence[Pair], fraction: float, seed: int) -> list[Pair]:
+    """A share of these pairs, rounded, one at least, in their order; by hashes of the seed and the ends' names: the same on any machine."""
+
+    def draw(k: int) -> bytes:
+        source_task, source, task, tap = found[k]
+        return hashlib.sha256(f"{seed}/{source_task}:{source.name}->{task}:{tap.name}".encode()).digest()
+
+    count = max(1, math.floor(fraction * len(found) + 0.5))
+    return [found[k] for k in sorted(sorted(range(len(found)), key=draw)[:count])]
 
 
 def resolution(value: ValueType) -> tuple[int, ...]:

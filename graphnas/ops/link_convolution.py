@@ -82,9 +82,9 @@ class ConvolutionLink(LinkModule):
 
     def weight_norm(self) -> Tensor:
         """Frobenius norm over that of the identity: |k| for k times the identity."""
-        return _norm(self.weight) / math.sqrt(min(self.way.widths))
+        return frobenius(self.weight) / math.sqrt(min(self.way.widths))
 
 
-def _norm(weight: Tensor) -> Tensor:
-    """Frobenius norm, with the subgradient 0 at 0."""
+def frobenius(weight: Tensor) -> Tensor:
+    """Root of the sum of squares, with the subgradient 0 at 0."""
     return torch.linalg.vector_norm(weight)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]

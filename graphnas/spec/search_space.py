@@ -7,8 +7,8 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple, cast
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
-from pydantic_core import InitErrorDetails
+from annotated_types import Gt, Le
+from pydantic import AllowInfNan, BeforeValidator, Field, Strict, field_validator, model_validator
 
 from graphnas.errors import Problem, suggest
 from graphnas.gates.base import GateFunction, Penalty
@@ -30,11 +30,23 @@ from graphnas.schema import (
     refuse,
 )
 from graphnas.spec.document import Document
+from graphnas.spec.link_checks import contradictions, name_of, not_plain, not_shared, sigmoid
 from graphnas.spec.place import Path_
 
-ROLES = ("primary", "auxiliary")
+ROLES = ("primary", "auxiliary", "any")
+"""What a rule may say instead of a task's name; any is every task."""
 TASK_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 Combine = Literal["add", "mix", "replace"]
+
+
+class RandomChoice(Spec):
+    """A choice by chance that depends on its seed and the links' names alone: the same links on any machine."""
+
+    telling: ClassVar[str | None] = "fraction"
+    fraction: Annotated[float, Strict(), AllowInfNan(False), Gt(0), Le(1)] = Field(examples=[0.5])
+    """Share of the links that all other conditions allow, rounded; one link at least."""
+    seed: NonNegativeInt = 0
+    """Another one chooses other links."""
 
 
 class Condition(Spec):
@@ -50,24 +62,22 @@ class Condition(Spec):
     """Only between taps of equal height and width; of tokens counts the patch grid, and where there is none the length."""
     max_links_per_tap: PositiveInt | None = Field(default=None, examples=[1])
     """How many links of the rule may end at one tap: the nearest sources by position, over all tasks; any number, if left out."""
-
-
-def _sigmoid() -> GateFunction:
-    return gates.get("sigmoid")()
+    random: RandomChoice | None = Field(default=None, examples=[0.5, {"fraction": 0.5, "seed": 1}])
+    """Only some of the links, chosen by chance; all, if left out."""
 
 
 class LinkRule(Spec):
     """One kind of candidate link."""
 
     direction: Text = Field(examples=["auxiliary -> primary"])
-    """SOURCE -> DESTINATION, each a role (primary, auxiliary) or a task's name."""
+    """SOURCE -> DESTINATION, each a role (primary, auxiliary, or any for every task) or a task's name."""
     where: Condition = Condition()
     """Between which positions."""
     operations: tuple[Annotated[LinkOperation, Named(link_operations, "op")], ...] = Field(
         min_length=1, examples=[[{"op": "conv1x1", "initial": 0}]]
     )
     """Candidate operations; their sum is weighted by the gates."""
-    gate: Annotated[GateFunction, Named(gates, "function", default="sigmoid")] = Field(default_factory=_sigmoid, examples=["sigmoid"])
+    gate: Annotated[GateFunction, Named(gates, "function", default="sigmoid")] = Field(default_factory=sigmoid, examples=["sigmoid"])
     """How architecture parameters become weights of the operations; sigmoid, if left out."""
     penalty: Annotated[Penalty, Named(penalties, "type")] | None = Field(default=None, examples=[{"type": "l1", "strength": 10}])
     """What drives the gates; nothing, if left out."""
@@ -86,20 +96,17 @@ class LinkRule(Spec):
         ends = [end.strip() for end in value.split("->")]
         if len(ends) != 2 or not all(TASK_NAME.fullmatch(end) for end in ends):
             raise problem(f"expected SOURCE -> DESTINATION, got {value!r}", "auxiliary -> primary")
-        if ends[0] == ends[1] and ends[0] != "auxiliary":
+        if ends[0] == ends[1] and ends[0] not in ("auxiliary", "any"):
             raise problem(f"a link joins two tasks, got {value!r}", "auxiliary -> primary")
         for end in ends:  # a task may be called anything, but hardly a misspelt role
-            meant = difflib.get_close_matches(end, ROLES, n=1, cutoff=0.8)
+            meant = difflib.get_close_matches(end, ("primary", "auxiliary"), n=1, cutoff=0.8)
             if meant and not end.startswith(meant[0]):
                 raise problem(f"unknown role {end!r}", f"did you mean {meant[0]!r}?")
         return value
 
     @model_validator(mode="after")
     def _consistent(self) -> LinkRule:
-        refuse(_not_plain(self) if self.combine == "replace" else [])
-        if self.penalty is not None and _name(self.penalty, "type") == "proximal" and _name(self.gate, "function") != "projected01":
-            message = f"a proximal penalty needs gates that can be exactly 0, {_name(self.gate, 'function')} can't"
-            refuse([error_at(("penalty",), message, "gate: {function: projected01}")])
+        refuse(contradictions(self))
         return self
 
     @property
@@ -111,23 +118,6 @@ class LinkRule(Spec):
     def destination(self) -> str:
         """A role or a task's name."""
         return self.direction.split("->")[1].strip()
-
-
-def _name(value: Spec, field: str) -> str:
-    """The registered name of a gate or penalty."""
-    return str(getattr(value, field))
-
-
-def _not_plain(rule: LinkRule, path: Path_ = ()) -> Iterator[InitErrorDetails]:
-    """What a rule has that ``replace`` has no use for: it has one operation and no alpha."""
-    if len(rule.operations) > 1:
-        yield error_at((*path, "operations"), f"replace takes one operation, got {len(rule.operations)}", "keep one")
-    if rule.gate != _sigmoid():
-        yield error_at((*path, "gate"), "replace has no gates", "leave gate out")
-    if rule.penalty is not None:
-        yield error_at((*path, "penalty"), "replace has no gates to penalize", "leave penalty out")
-    if rule.converges_to != "free":
-        yield error_at((*path, "converges_to"), f"replace has no gates that could converge to {rule.converges_to}", "converges_to: free")
 
 
 class Norm(Spec):
@@ -151,8 +141,23 @@ class FusionSpec(Spec):
     """Applied to the sum; none, if left out."""
     activation: Literal["none", "relu", "gelu", "silu"] = "none"
     """Applied after the norm."""
+    own: Annotated[LinkOperation, Named(link_operations, "op")] | None = Field(
+        default=None, alias="self", examples=[{"op": "conv1x1", "initial": 0.9}, {"op": "scale", "initial": 0.9}]
+    )
+    """An operation on the destination's own value, before what arrives joins it; none, if left out."""
     on: Literal["sum", "links"] = "sum"
     """What norm and activation act on: the sum, or only what arrives by links (they then vanish with the links)."""
+
+    @model_validator(mode="after")
+    def _own(self) -> FusionSpec:
+        if self.own is not None and self.combine == "replace":
+            refuse([error_at(("self",), "replace drops the destination's own value", "leave self out")])
+        if self.own is not None and name_of(self.own, "op") == "none":
+            refuse([error_at(("self",), "none would drop the destination's own value", "combine: replace, or leave self out")])
+        return self
+
+
+_FUSION = frozenset(field.alias or name for name, field in FusionSpec.model_fields.items())
 
 
 def _fusion(value: Any) -> Any:
@@ -162,7 +167,7 @@ def _fusion(value: Any) -> Any:
     if not isinstance(value, Mapping):
         raise problem(f"expected a fusion, or one for each role or task, got {described(value)}", "{combine: add}")
     parts = cast(Mapping[str, Any], value)
-    if any(isinstance(part, (Mapping, FusionSpec)) for name, part in parts.items() if name not in FusionSpec.model_fields):
+    if any(isinstance(part, (Mapping, FusionSpec)) for name, part in parts.items() if name not in _FUSION):
         return gathered({name: (lambda part=part: FusionSpec.model_validate(part)) for name, part in parts.items()})
     return FusionSpec.model_validate(parts)
 
@@ -171,7 +176,7 @@ class Constraints(Spec):
     """What must be true of the network that is left."""
 
     inference: Literal["primary", "primary+fusion", "all"] = "primary"
-    """primary: exactly the primary's network; primary+fusion: and its fusions' norms and activations; all: the whole supernet."""
+    """primary: exactly the primary's network; primary+fusion: and its fusions' own operations, norms and activations; all: every link."""
 
 
 class _Wrong(NamedTuple):
@@ -201,8 +206,8 @@ class SearchSpaceSpec(Document):
     def _asymmetric(self) -> SearchSpaceSpec:
         refuse(error_at(*found) for found in self._would_stay("primary"))
         for i, rule in enumerate(self.links):
-            if rule.combine is None and self.fusion_at(rule.destination).combine == "replace":
-                refuse(_not_plain(rule, ("links", i)))
+            combine = None if rule.combine is not None or rule.destination == "any" else self.fusion_at(rule.destination).combine
+            refuse(not_plain(rule, ("links", i)) if combine == "replace" else not_shared(rule, ("links", i)) if combine == "mix" else [])
         return self
 
     def fusion_of(self, task: str, primary: str) -> FusionSpec:
@@ -230,7 +235,7 @@ class SearchSpaceSpec(Document):
 
     def _would_stay(self, primary: str) -> Iterator[_Wrong]:
         """Links, norms and activations that inference would keep in the primary, be it called so or by its task's name."""
-        into = [(i, rule) for i, rule in enumerate(self.links) if rule.destination in ("primary", primary)]
+        into = [(i, rule) for i, rule in enumerate(self.links) if rule.destination in ("primary", "any", primary)]
         if self.constraints.inference == "all" or not into:
             return
         for i, rule in into:
@@ -238,11 +243,14 @@ class SearchSpaceSpec(Document):
                 message = f"{rule.direction} converges to {rule.converges_to}, and would stay in the primary"
                 yield _Wrong(("links", i, "converges_to"), message, "converges_to: zero, or constraints: {inference: all}")
         fusion = self.fusion_of(primary, primary)
-        if self.constraints.inference == "primary+fusion" or fusion.on == "links":
+        if self.constraints.inference == "primary+fusion":
             return
         one_for_all = isinstance(self.fusion, FusionSpec)
         path = ("fusion",) if one_for_all else ("fusion", primary if primary in cast(Mapping[str, Any], self.fusion) else "primary")
+        if fusion.own is not None:
+            message = "this operation acts on the primary's own value and would stay after the links are cut"
+            yield _Wrong((*path, "self"), message, "fusion: {auxiliary: {self: ...}}, or constraints: {inference: primary+fusion}")
         for part, used in (("norm", fusion.norm.type != "none"), ("activation", fusion.activation != "none")):
-            if used:
+            if used and fusion.on == "sum":
                 message = f"this {part} acts on the primary's own value and would stay after the links are cut"
                 yield _Wrong((*path, part), message, "on: links, or constraints: {inference: primary+fusion}")

@@ -52,7 +52,13 @@ def can_link(name: str, source: ValueType, destination: ValueType) -> bool:
         return True
     if UNKNOWN in (source, destination):
         return source == destination and name != "conv3x3"
+    if name == "scale" and width(source) != width(destination):
+        return False
     return spatial or (isinstance(source, Vector) and isinstance(destination, Vector) and name != "conv3x3")
+
+
+def width(of: ValueType) -> int:
+    return of.channels if isinstance(of, Image) else of.shape[-1]
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "none"])
@@ -89,7 +95,13 @@ def test_none_carries_nothing() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_round_trip(name: str) -> None:
-    for fields in ({}, {"initial": "kaiming"}, {"initial": 0.5, "resize": "nearest", "prefix": 1}, {"resize": "area"}):
+    for fields in (
+        {},
+        {"initial": "kaiming"},
+        {"initial": 0.5, "resize": "nearest", "prefix": 1},
+        {"resize": "area"},
+        {"initial": 0.9, "per": "tap"},
+    ):
         if set(fields) <= set(type(build(name)).model_fields):
             operation = build(name, **fields)
             assert Rule.model_validate({"operation": operation.model_dump(mode="json")}).operation == operation
@@ -110,6 +122,34 @@ def test_conv1x1_on_images() -> None:
     x = value(IMAGE)
     assert weight.numel() == 6 * 4
     assert_close(module(x, 2.0, value(WIDER)), F.conv2d(x, 2 * weight[:, :, None, None]))
+
+
+def test_scale_multiplies_each_channel_or_all_alike() -> None:
+    for source, shape in ((IMAGE, (4, 1, 1)), (PREFIXED, (4,)), (Vector(4), (4,))):
+        x, each, all_alike = (
+            value(source),
+            linked("scale", source, source, initial=0.9),
+            linked("scale", source, source, initial=-2, per="tap"),
+        )
+        assert [(name, tuple(part.shape)) for name, part in each.named_parameters()] == [("factor", (4,))]
+        assert [(name, tuple(part.shape)) for name, part in all_alike.named_parameters()] == [("factor", (1,))]
+        assert_close(each(x, 0.5, x), 0.45 * x)
+        assert_close(all_alike(x, 0.5, x), -x)
+        assert_close(each.weight_norm().item(), 0.9)
+        assert_close(all_alike.weight_norm().item(), 2.0)
+        with torch.no_grad():
+            each.get_parameter("factor").copy_(torch.arange(4.0))
+        assert_close(each(x, 2.0, x), 2 * torch.arange(4.0).reshape(shape) * x)
+
+
+def test_scale_takes_a_value_to_another_resolution_but_not_to_another_width() -> None:
+    x = value(COARSE)
+    module = linked("scale", COARSE, IMAGE, initial=3)
+    assert_close(module(x, 1.0, value(IMAGE)), 3 * F.interpolate(x, size=(8, 12), mode="bilinear"))
+    with pytest.raises(TypeRuleError) as caught:
+        build("scale").build(IMAGE, WIDER)
+    assert str(caught.value) == "scale joins values of the same width, got image[4, 8, 12] and image[6, 8, 12]"
+    assert caught.value.fix == "op: conv1x1"
 
 
 @given(initial=st.floats(-3, 3, width=32), source=st.sampled_from([IMAGE, PREFIXED]), wide=st.integers(1, 9))
