@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -34,9 +34,22 @@ class TapRequest:
     grid: tuple[int, int] | None = None
 
 
-def resolve_taps(module: nn.Module, taps: Mapping[str, TapSpec], log: Sequence[Call], spec: NetworkSpec | None) -> list[TapRequest]:
+def resolve_taps(
+    module: nn.Module,
+    taps: Mapping[str, TapSpec],
+    log: Sequence[Call],
+    spec: NetworkSpec | None,
+    *,
+    trained: Callable[[], Sequence[Call]] = list,
+) -> list[TapRequest]:
     """The taps of all stages, in order of execution.
 
+    Args:
+        module: The module.
+        taps: By stage.
+        log: Of a run in eval mode.
+        spec: Where the taps come from, if it is one.
+        trained: Makes the log of a run in train mode, for messages alone.
     Raises:
         RecordError: A glob that matches nothing, a submodule that is called never or twice, a value that no link can read, a split that
             does not add up, stages that overlap: all such problems at once.
@@ -47,7 +60,7 @@ def resolve_taps(module: nn.Module, taps: Mapping[str, TapSpec], log: Sequence[C
     for stage, tap in taps.items():
         where = spec.where("taps", stage) if spec is not None else None
         try:
-            parts = _split(stage, tap, _matched(module, tap, known))
+            parts = _split(stage, tap, _matched(module, tap, known, trained))
         except RecordError as error:
             problems += [Problem(p.message, where, f"taps.{stage}", p.fix) for p in error.problems]
             continue
@@ -107,17 +120,17 @@ class Named:
         return [*found, *(name for name in values if name not in found)]
 
 
-def _matched(module: nn.Module, tap: TapSpec, known: Named) -> list[str]:
+def _matched(module: nn.Module, tap: TapSpec, known: Named, trained: Callable[[], Sequence[Call]]) -> list[str]:
     found: dict[str, None] = {}
     for pattern in tap.match:
         matching = known.matching(pattern)
         if not matching:
-            raise RecordError(_nothing(module, pattern, known))
+            raise RecordError(_trained_only(module, pattern, known, trained()) or _nothing(module, pattern, known))
         if tap.class_ is not None:
             matching = _of_class(module, tap.class_, pattern, matching, known)
         called = [name for name in matching if known.counts.get(name)]
         if not called:
-            raise RecordError(_never_called(module, pattern, matching[0], known))
+            raise RecordError(_trained_only(module, pattern, known, trained()) or _never_called(module, pattern, matching[0], known))
         for name in called:
             if known.counts[name] > 1:
                 what = "a value of a module" if known.calls[name].function else "a submodule"
@@ -156,6 +169,22 @@ def _never_called(module: nn.Module, pattern: str, name: str, known: Named) -> P
         return Problem(message, fix=f"tap its parts: {name}.*")
     outer = next((path for path in _above(name) if path in known.calls), None)
     return Problem(message, fix=f"tap what it is a part of: {outer}" if outer else "tap a submodule that takes part in the forward")
+
+
+def _trained_only(module: nn.Module, pattern: str, known: Named, trained: Sequence[Call]) -> Problem | None:
+    """That a glob matches what runs in train mode alone, if it does, with the nearest tap before it that runs in both modes."""
+    both = Named.of(module, trained)
+    name = next((name for name in both.matching(pattern) if name in both.calls), None)
+    if name is None:
+        return None
+    waiting, usable = list(both.calls[name].reads), dict[str, None]()
+    while waiting and not usable:
+        calls = [trained[position] for position in waiting]
+        usable = {call.path: None for call in calls if known.counts.get(call.path) == 1 and known.calls[call.path].type is not None}
+        waiting = [position for call in calls for position in call.reads]
+    tap = next((path for path in usable if path in known.modules), next(iter(usable), None))
+    fix = f"tap what it reads in both modes: {tap}" if tap is not None else "tap a value that both modes compute"
+    return Problem(f"{pattern!r} matches only what is called in train mode alone: {name}", fix=fix)
 
 
 def _above(name: str) -> Iterator[str]:

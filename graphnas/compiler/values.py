@@ -18,6 +18,7 @@ from graphnas.compiler.torch_typed import alias_of, paths_of, storage_of, versio
 from graphnas.errors import RecordError
 
 _CONSTANTS = (type(None), bool, int, float, complex, str, torch.dtype, torch.device, torch.layout, torch.memory_format, type(...))
+_OF_MODULES = frozenset(vars(nn.Module()))  # what torch itself keeps in every module
 
 
 class ScopedGraph(fx.Graph):
@@ -168,21 +169,24 @@ class Values:
     def tensor(self, value: Tensor) -> fx.Node:
         known = self.known.get(id(value))
         if known is None:
-            name = self.state.get(id(value)) or self.attribute(value)
-            if name is None:
-                raise self.refuse("a tensor made by code that can't be recorded (a scripted function, numpy, another thread)")
-            known = self.known[id(value)] = Value(self.graph.create_node("get_attr", name, (), {}), keep=value)
+            name, *keys = self.attribute(value)
+            node = self.graph.create_node("get_attr", name, (), {})
+            for key in keys:
+                node = self.graph.call_function(operator.getitem, (node, key))
+            known = self.known[id(value)] = Value(node, keep=value)
             known.version = version_of(value)
             set_type(known.resolve(), type_of_value(value))
         return known.resolve()
 
-    def attribute(self, value: Tensor) -> str | None:
-        """A plain tensor attribute of an ancestor, neither parameter nor buffer."""
+    def attribute(self, value: Tensor) -> tuple[Any, ...]:
+        """The name of a parameter, a buffer or a plain attribute that is this tensor, or of one that holds it and the keys to it there."""
+        if (name := self.state.get(id(value))) is not None:
+            return (name,)
         for path, submodule in paths_of(self.module):
-            for name, attribute in vars(submodule).items():
-                if attribute is value:
-                    return f"{path}.{name}" if path else name
-        return None
+            for name, attribute in tensor_attributes(submodule).items():
+                if (keys := _keys_to(value, attribute)) is not None:
+                    return f"{path}.{name}" if path else name, *keys
+        raise self.refuse("a tensor made by code that can't be recorded (a scripted function, numpy, another thread)")
 
     def as_output(self, value: Any) -> Any:
         """What the module returns; objects of classes are built again at run time, at any depth."""
@@ -198,3 +202,19 @@ class Values:
             parts = [self.as_output(part) for part in value]
             return type(value)(*parts) if is_namedtuple(value) else tuple(parts)
         return [self.as_output(part) for part in value] if is_list(value) else self.as_node(value)
+
+
+def tensor_attributes(module: nn.Module) -> dict[str, Any]:
+    """The plain attributes of a module that are tensors or hold some: neither parameters nor buffers nor submodules."""
+    return {name: value for name, value in vars(module).items() if name not in _OF_MODULES and holds_tensors(value)}
+
+
+def _keys_to(wanted: Tensor, value: Any) -> tuple[Any, ...] | None:
+    """Where a tensor is in lists, tuples and mappings; nowhere at all, where it is this very value; ``None`` if it is not there."""
+    if value is wanted:
+        return ()
+    if is_mapping(value) or is_list(value) or is_tuple(value):
+        for key, part in value.items() if is_mapping(value) else enumerate(value):
+            if (keys := _keys_to(wanted, part)) is not None and isinstance(key, (str, int)):
+                return (key, *keys)
+    return None

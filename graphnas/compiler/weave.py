@@ -21,6 +21,7 @@ from graphnas.compiler.plain import spec_line
 from graphnas.compiler.plan import Destination, Plan, joint_key, make_plan
 from graphnas.compiler.supernet import Supernet
 from graphnas.compiler.torch_typed import own_children, share_tensors
+from graphnas.compiler.values import tensor_attributes
 from graphnas.errors import SpecError
 from graphnas.spec.search_space import SearchSpaceSpec
 
@@ -77,9 +78,8 @@ def skeleton(module: nn.Module, ancestors: frozenset[str], path: str = "") -> nn
     made = nn.Module()
     made.training = module.training
     share_tensors(module, made)
-    for name, value in vars(module).items():
-        if name not in vars(made) and not name.startswith("_") and hasattr(value, "device"):
-            setattr(made, name, value)  # a plain tensor that the forward reads
+    for name, value in tensor_attributes(module).items():
+        setattr(made, name, value)
     for name, child in own_children(module).items():
         made.add_module(name, None if child is None else skeleton(child, ancestors, f"{path}.{name}" if path else name))
     return made

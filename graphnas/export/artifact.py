@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -18,18 +19,23 @@ from typing import Any
 import torch
 from torch import nn
 
+from graphnas.compiler.branch import Branch
+from graphnas.compiler.build import copied, spec_branch
 from graphnas.compiler.infer import infer
 from graphnas.compiler.lower import lower
 from graphnas.compiler.narrowing import is_mapping
 from graphnas.compiler.torch_typed import save_file
+from graphnas.compiler.weave import weave
 from graphnas.compiler.weights import WEIGHTS, load_weights, read_weights
 from graphnas.errors import ArtifactError, GraphNASError
+from graphnas.graph.graph import Graph
 from graphnas.graph.types import parse_type
 from graphnas.ops.opaque import without_published_weights
 from graphnas.prune.certificate import spec_sha256, weights_sha256
-from graphnas.prune.prune import Pruned
+from graphnas.prune.prune import Pruned, standing
 from graphnas.spec import dump_spec, parse_spec
 from graphnas.spec.network import NetworkSpec
+from graphnas.spec.search_space import SearchSpaceSpec
 
 SPEC, CERTIFICATE = "spec.json", "certificate.json"
 _FORMAT = 1
@@ -53,8 +59,9 @@ def save(pruned: Pruned, folder: str | Path, *, task: Mapping[str, Any] | None =
         "version": _FORMAT,
         "graphnas": version("graphnas"),
         "torch": torch.__version__,
-        "network": None if pruned.spec is None else dump_spec(pruned.spec),
+        "network": None if pruned.spec is None or pruned.kept is not None else dump_spec(pruned.spec),
         "keeps": pruned.keeps,
+        "supernet": None if pruned.kept is None else pruned.kept.to_dict(),
         "inputs": {name: list(shape) for name, shape in pruned.example_shapes.items()},
         "task": dict(task) if task is not None else None,
     }
@@ -78,12 +85,13 @@ def save(pruned: Pruned, folder: str | Path, *, task: Mapping[str, Any] | None =
     return target
 
 
-def load(folder: str | Path, *, into: nn.Module | None = None) -> nn.Module:
+def load(folder: str | Path, *, into: nn.Module | None = None, networks: Mapping[str, Branch] | None = None) -> nn.Module:
     """The network of an artifact, in eval mode.
 
     Args:
         folder: The artifact.
         into: A network of the user's own class to load the weights into, strictly; left out, it is built from the artifact's spec.
+        networks: Task -> branch that stands for a network that no spec describes, where more than the primary's was kept; not changed.
     Raises:
         ArtifactError: Missing or corrupt files, weights that do not fit, or a network that no spec describes.
     """
@@ -91,14 +99,17 @@ def load(folder: str | Path, *, into: nn.Module | None = None) -> nn.Module:
     description = read_description(source)
     weights = read_weights(source)
     certificate = _read_json(source / CERTIFICATE)
-    network = description.get("network")
+    network = description.get("supernet") or description.get("network")
     hashes = {WEIGHTS: ("weights_sha256", weights_sha256(weights)), SPEC: ("spec_sha256", network and spec_sha256(network))}
     for name, (key, found) in hashes.items():
         if certificate.get(key) != found:
             raise ArtifactError(
                 f"{source / name} is not what {CERTIFICATE} was written for: its hash differs", fix="copy or make the artifact again"
             )
-    module = into if into is not None else _built(description, source)
+    module = into if into is not None else _built(description, source, networks or {})
+    kinds = {value.dtype for value in weights.values() if value.is_floating_point()}
+    if into is None and len(kinds) == 1:
+        module.to(dtype=kinds.pop())
     load_weights(module, weights, source=str(source / WEIGHTS), fix="give the network that it was saved from")
     return module.eval()
 
@@ -127,24 +138,60 @@ def read_certificate(folder: str | Path) -> dict[str, Any]:
     return _read_json(Path(folder) / CERTIFICATE)
 
 
-def _built(description: Mapping[str, Any], source: Path) -> nn.Module:
+def _built(description: Mapping[str, Any], source: Path, networks: Mapping[str, Branch]) -> nn.Module:
     if (keeps := description.get("keeps", "primary")) != "primary":
-        raise ArtifactError(
-            f"{source} holds more than the primary's network (inference: {keeps}), which no network spec describes",
-            fix="gn.load(folder, into=gn.prune(net).module) with the supernet that it comes from, or graphnas evaluate RUN",
-        )
+        if description.get("supernet") is None:
+            raise ArtifactError(
+                f"{source} holds more than the primary's network (inference: {keeps}), and an earlier graphnas did not say what",
+                fix="make it again: graphnas prune RUN",
+            )
+        return _whole(description["supernet"], source, networks)
     if description.get("network") is None:
         raise ArtifactError(
             f"{source} holds the weights of a module of your own class, which no spec describes",
             fix="gn.load(folder, into=YourClass(...)), or gn.register_network and name it in a spec",
         )
+    with _explained(source), without_published_weights():
+        network, graph = _inferred(description["network"], description["inputs"])
+        return lower(network, graph)
+
+
+def _whole(description: Mapping[str, Any], source: Path, networks: Mapping[str, Branch]) -> nn.Module:
+    """The part of a supernet that was kept."""
+    with _explained(source), without_published_weights():
+        found: dict[str, Branch] = {}
+        for task, written in description["networks"].items():
+            if task in networks:
+                found[task] = copied(networks[task])
+            elif written is not None:
+                network, graph = _inferred(written, description["inputs"][task])
+                found[task] = spec_branch(network, graph, lower(network, graph))
+        if missing := [task for task in description["networks"] if task not in found]:
+            raise ArtifactError(
+                f"{source} holds the weights of modules of your own classes, which no spec describes: those of {', '.join(missing)}",
+                fix=f"gn.load(folder, networks={{{missing[0]!r}: Branch.from_module(...), ...}}), or gn.register_network and name it in a spec",
+            )
+        space = parse_spec(description["space"], kind="search_space", references=False)
+        assert isinstance(space, SearchSpaceSpec)
+        net = weave(found, primary=description["primary"], space=space)
+        return standing(net, description["cut"], description["left"])
+
+
+def _inferred(written: Any, shapes: Mapping[str, Sequence[int]]) -> tuple[NetworkSpec, Graph]:
+    """A network spec and its typed graph for inputs of these shapes, batch first."""
+    network = parse_spec(written, kind="network", references=False)
+    assert isinstance(network, NetworkSpec)
+    types = {name: parse_type(text).bind(shapes[name][1:]) for name, text in network.inputs.items()}
+    return network, infer(network, types)
+
+
+@contextmanager
+def _explained(source: Path) -> Generator[None]:
+    """What is wrong with an artifact's description, in words."""
     try:
-        network = parse_spec(description["network"], kind="network", references=False)
-        assert isinstance(network, NetworkSpec)
-        shapes = description["inputs"]
-        types = {name: parse_type(text).bind(shapes[name][1:]) for name, text in network.inputs.items()}
-        with without_published_weights():
-            return lower(network, infer(network, types))
+        yield
+    except ArtifactError:
+        raise
     except (KeyError, TypeError, ValueError) as error:
         raise ArtifactError(f"{source / SPEC} is not whole: {error}", fix="copy or make the artifact again") from None
     except GraphNASError as error:

@@ -7,18 +7,21 @@ import hashlib
 import json
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, fx, nn
 
 from graphnas.compiler.branch import Branch
+from graphnas.compiler.inputs import in_precision_of, precision_of
 from graphnas.compiler.macs import count_macs
 from graphnas.compiler.supernet import Supernet
 from graphnas.compiler.torch_typed import copy_of, on_cpu, random_state_kept
 from graphnas.compiler.verify import leaves, materialize, shape_of, untouched
 from graphnas.errors import RecordError
 from graphnas.ops.opaque import without_published_weights
+from graphnas.prune.kept import Kept
+from graphnas.prune.settle import fusions_in, roundings
 from graphnas.spec import dump_spec
 
 
@@ -44,6 +47,10 @@ class Certificate:
         spec_sha256: Of the network's spec; ``None`` for a module of the user's own.
         cut_gap: Primary metric of the supernet minus that of the pruned network, where data was at hand.
         metric: The metric of ``cut_gap``.
+        keeps: What is left: ``primary``, its network alone; ``primary+fusion``; ``all``, links and branches that send something.
+        kept_links: How many links are left.
+        binary_links: How many links of the supernet were to converge to 0 or 1.
+        largest_rounding: Largest distance of a gate among them from that, as they were.
     """
 
     names_equal: bool
@@ -62,6 +69,20 @@ class Certificate:
     spec_sha256: str | None = None
     cut_gap: float | None = None
     metric: str | None = None
+    keeps: Literal["primary", "primary+fusion", "all"] = "primary"
+    kept_links: int = 0
+    binary_links: int = 0
+    largest_rounding: float = 0.0
+
+    @property
+    def macs_ratio(self) -> float:
+        """Multiply-accumulates, in those of the single-task network."""
+        return self.macs / self.macs_single_task if self.macs_single_task else 1.0
+
+    @property
+    def parameters_ratio(self) -> float:
+        """Parameters, in those of the single-task network."""
+        return self.parameters / self.parameters_single_task if self.parameters_single_task else 1.0
 
     @property
     def holds(self) -> bool:
@@ -79,10 +100,20 @@ class Certificate:
         return replace(self, cut_gap=cut_gap, metric=metric)
 
     def to_dict(self) -> dict[str, Any]:
-        return {"holds": self.holds, **asdict(self), "torch": torch.__version__}
+        ratios = {"macs_ratio": self.macs_ratio, "parameters_ratio": self.parameters_ratio}
+        return {"holds": self.holds, **asdict(self), **ratios, "torch": torch.__version__}
 
 
-def certify(net: Supernet, module: fx.GraphModule, fresh: nn.Module | None, cut: Collection[str], *, forced: bool) -> Certificate:
+def certify(
+    net: Supernet,
+    module: fx.GraphModule,
+    fresh: nn.Module | None,
+    cut: Collection[str],
+    *,
+    forced: bool,
+    kept: Kept | None = None,
+    rounded: Collection[str] = (),
+) -> Certificate:
     """Compare a pruned network with a fresh one, and with the supernet whose cut links' gates are zero.
 
     Args:
@@ -91,32 +122,50 @@ def certify(net: Supernet, module: fx.GraphModule, fresh: nn.Module | None, cut:
         fresh: A single-task network; built or copied if left out. Its weights are overwritten.
         cut: Ids of the links that were cut.
         forced: Whether some of them had not converged.
+        kept: What is left, where that is more than the primary's network.
+        rounded: Ids of the links whose gates are held at 0 or 1.
     """
     branch = net.recorded[net.primary]
     single = (fresh if fresh is not None else _rebuilt(branch)).cpu().eval()
-    example = {name: value.cpu() for name, value in branch.example.items()}
+    example = in_precision_of(module, {name: value.cpu() for name, value in branch.example.items()})
+    if (dtype := precision_of(module)) is not None and precision_of(single) not in (None, dtype):
+        single.to(dtype)  # the supernet was set to another one since it was woven
     materialize(single, example)
     with untouched(module):
-        return _compared(net, module.eval(), single, example, cut, forced=forced)
+        made = _compared(net, module.eval(), single, example, cut, rounded, forced=forced)
+    distances = roundings(net)
+    made = replace(made, binary_links=len(distances), largest_rounding=max(distances.values(), default=0.0))
+    if kept is None:
+        return made
+    links = sum(len(list(fusion.fused_links())) for fusion in fusions_in(module))
+    return replace(made, keeps=net.space.constraints.inference, kept_links=links, spec_sha256=spec_sha256(kept.to_dict()))
 
 
 def _compared(
-    net: Supernet, module: fx.GraphModule, single: nn.Module, example: Mapping[str, Tensor], cut: Collection[str], *, forced: bool
+    net: Supernet,
+    module: fx.GraphModule,
+    single: nn.Module,
+    example: Mapping[str, Tensor],
+    cut: Collection[str],
+    rounded: Collection[str],
+    *,
+    forced: bool,
 ) -> Certificate:
     branch = net.recorded[net.primary]
     own, other = module.state_dict(), single.state_dict()
     names_equal = list(own) == list(other)
     shapes_equal = all(name in other and (v.shape, v.dtype) == (other[name].shape, other[name].dtype) for name, v in own.items())
-    macs = count_macs(module, example)
+    given = _given(net, module, example)
+    macs = count_macs(module, given)
     operations_equal, difference = False, None
     if names_equal and shapes_equal:
         _spoil(single)
         single.load_state_dict(own, strict=True)
         operations_equal = _same_operations(branch, single, example, module)
-        difference = _difference(_run(single, example), _run(module, example))
+        difference = _difference(_run(single, example), _run(module, given))
     return Certificate(
         names_equal, shapes_equal, operations_equal, macs, count_macs(single, example), _count(module), _count(single),
-        difference, _supernet_difference(net, module, example, cut), forced, len(cut), _largest_contribution(net, cut),
+        difference, _supernet_difference(net, module, given, cut, rounded), forced, len(cut), _largest_contribution(net, cut),
         weights_sha256(own), None if branch.spec is None else spec_sha256(dump_spec(branch.spec)),
     )  # fmt: skip
 
@@ -178,12 +227,21 @@ def _difference(first: Any, second: Any) -> float:
     return worst
 
 
-def _supernet_difference(net: Supernet, module: nn.Module, example: Mapping[str, Tensor], cut: Collection[str]) -> float:
+def _given(net: Supernet, module: fx.GraphModule, example: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """What a pruned network reads: beside the primary's inputs those of branches that are left, as they were recorded."""
+    names = [str(node.target) for node in module.graph.find_nodes(op="placeholder")]
+    others = {name: value.cpu() for branch in net.recorded.values() for name, value in branch.example.items() if name in names}
+    return {**{name: value for name, value in in_precision_of(module, others).items() if name not in example}, **example}
+
+
+def _supernet_difference(
+    net: Supernet, module: nn.Module, example: Mapping[str, Tensor], cut: Collection[str], rounded: Collection[str]
+) -> float:
     closed = on_cpu(copy.deepcopy(net)).eval()
     for fusion in closed.fusions.values():
-        fusion.closed = frozenset(cut)
+        fusion.closed, fusion.rounded = frozenset(cut), frozenset(rounded)
     inputs = {name: value for task in net.tasks for name, value in net.recorded[task].example.items()}
-    shared = {**{name: value.cpu() for name, value in inputs.items()}, **example}
+    shared = {**in_precision_of(closed, {name: value.cpu() for name, value in inputs.items()}), **example}
     prediction = _run(closed, {name: value[: next(iter(example.values())).shape[0]] for name, value in shared.items()})[net.primary]
     own = net.recorded[net.primary].prediction_of(_run(module, example))
     return _difference(prediction, own)
