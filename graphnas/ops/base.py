@@ -70,7 +70,11 @@ class Operation(Spec, ABC):
 
     @property
     def image_statistics(self) -> frozenset[Statistics]:
-        """What the published weights inside expect images to be normalized by, all that differ; empty: nothing known."""
+        """What the published weights inside expect images to be normalized by, all that differ; empty: nothing known.
+
+        Raises:
+            TypeRuleError: What tells it can't be fetched or read.
+        """
         return frozenset()
 
     def argument_names(self, inputs: Sequence[ValueType]) -> tuple[str, ...] | None:

@@ -11,10 +11,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+from graphnas.ops.base import Statistics
+from graphnas.ops.image_statistics import of_processor
 from graphnas.ops.opaque import first_line
 
 CONFIG = "config.json"
 IMAGES = "preprocessor_config.json"
+PROCESSORS = "processor_config.json"
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 _PARTS = "model-*-of-*.safetensors"
 _T = TypeVar("_T")
@@ -26,6 +29,10 @@ class HubError(Exception):
     def __init__(self, message: str, fix: str) -> None:
         super().__init__(message)
         self.fix = fix
+
+
+class NoSuchFileError(HubError):
+    """It is not there."""
 
 
 def is_folder(model: str) -> bool:
@@ -48,16 +55,28 @@ def read_config(model: str, revision: str | None) -> dict[str, Any]:
     return dict(cast("dict[str, Any]", found))
 
 
-def read_statistics(model: str, revision: str | None) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
-    """Mean and deviation of the images that a network expects; ``None`` if it does not say, or it can't be asked."""
+def read_statistics(model: str, revision: str | None) -> Statistics | None:
+    """Mean and deviation of the images that a network expects, by its image processor's description; ``None`` if there is none.
+
+    Raises:
+        HubError: It can't be fetched or read.
+    """
+    together = read_json(model, PROCESSORS, revision) or {}
+    said = together.get("image_processor") or read_json(model, IMAGES, revision)
+    return of_processor(cast("dict[str, Any]", said)) if isinstance(said, dict) else None
+
+
+def read_json(model: str, name: str, revision: str | None) -> dict[str, Any] | None:
+    """What a file of a folder or a repository says; ``None`` if it has no such file.
+
+    Raises:
+        HubError: It can't be fetched or read.
+    """
     try:
-        found = _read(Path(model) / IMAGES) if is_folder(model) else _fetched(model, IMAGES, revision)
-    except HubError:
+        found = _read(Path(model) / name) if is_folder(model) else _fetched(model, name, revision)
+    except NoSuchFileError:
         return None
-    said = cast("dict[str, Any]", found) if isinstance(found, dict) else {}
-    if not said.get("do_normalize", True) or "image_mean" not in said or "image_std" not in said:
-        return None
-    return tuple(said["image_mean"]), tuple(said["image_std"])
+    return cast("dict[str, Any]", found) if isinstance(found, dict) else None
 
 
 def weights_folder(model: str, revision: str | None) -> Path:
@@ -107,7 +126,7 @@ def _asked(fetch: Callable[[], _T], model: str, what: str) -> _T:
     except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled) as error:
         raise HubError(f"the {what} of {model} can't be fetched: {_short(error)}", _without(what)) from None
     except errors.EntryNotFoundError:
-        raise HubError(f"{model} has no {what}", "name a repository with a network of transformers") from None
+        raise NoSuchFileError(f"{model} has no {what}", "name a repository with a network of transformers") from None
     except OSError as error:
         raise HubError(f"the {what} of {model} can't be fetched: {_short(error)}", _without(what)) from None
 
@@ -135,5 +154,7 @@ def _file(folder: str) -> Path:
 def _read(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise NoSuchFileError(f"there is no {path}", "check the path") from None
     except (OSError, ValueError) as error:
         raise HubError(f"{path} can't be read: {first_line(error)}", "fetch or copy it again") from None

@@ -114,7 +114,10 @@ class HuggingFace(Published):
 
     @property
     def image_statistics(self) -> frozenset[Statistics]:
-        found = hf_hub.read_statistics(self.model, self.revision) if self.model is not None else None
+        try:
+            found = hf_hub.read_statistics(self.model, self.revision) if self.model is not None else None
+        except HubError as error:
+            raise TypeRuleError(str(error)) from None
         return frozenset() if found is None else frozenset({found})
 
     def argument_names(self, inputs: Sequence[ValueType]) -> tuple[str, ...] | None:

@@ -12,7 +12,9 @@ from pydantic import Field, model_validator
 from torch import nn
 
 from graphnas.errors import suggest
-from graphnas.ops.base import Statistics
+from graphnas.ops import hf_hub
+from graphnas.ops.base import Statistics, TypeRuleError
+from graphnas.ops.image_statistics import of_encoder
 from graphnas.ops.library import ELSEWHERE, ByName, built_anywhere, parameters_of
 from graphnas.ops.optional import required
 from graphnas.schema import Text, problem_at
@@ -53,9 +55,11 @@ class Smp(ByName):
 
     @property
     def image_statistics(self) -> frozenset[Statistics]:
-        of_timm = self.encoder.startswith(_OF_TIMM) and self.is_published()  # of others only their files on the hub tell
-        about = timm.get_pretrained_cfg(self.encoder.removeprefix(_OF_TIMM)) if of_timm else None
-        return frozenset() if about is None else frozenset({(tuple(about.mean), tuple(about.std))})
+        if self.encoder.startswith(_OF_TIMM):
+            about = timm.get_pretrained_cfg(self.encoder.removeprefix(_OF_TIMM)) if self.is_published() else None
+            return frozenset() if about is None else frozenset({(tuple(about.mean), tuple(about.std))})
+        found = _published_statistics(self.encoder)
+        return frozenset() if found is None else frozenset({found})
 
     @classmethod
     def make(cls, names: tuple[str, ...], arguments: Mapping[str, Any], *, pretrained: bool) -> nn.Module:
@@ -107,3 +111,15 @@ def _weights(encoder: str) -> str | bool | None:
     if encoder.startswith(_OF_TIMM):
         return True if timm.is_model_pretrained(encoder.removeprefix(_OF_TIMM)) else None
     return next(iter(_library().encoders.encoders[encoder]["pretrained_settings"]), None)
+
+
+def _published_statistics(encoder: str) -> Statistics | None:
+    """What the repository of the encoder's published weights says about images; the library's own function reads the same file."""
+    settings = _library().encoders.encoders[encoder]["pretrained_settings"].get(_weights(encoder))
+    if settings is None:
+        return None
+    try:
+        said = hf_hub.read_json(settings["repo_id"], hf_hub.CONFIG, settings["revision"])
+    except hf_hub.HubError as error:
+        raise TypeRuleError(str(error)) from None
+    return None if said is None else of_encoder(said)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, cast
 
 from graphnas.compiler import Branch
 from graphnas.compiler.build import bound
 from graphnas.compiler.infer import copies
 from graphnas.errors import SpecError
-from graphnas.ops.base import Statistics
+from graphnas.ops import hf_hub
+from graphnas.ops.base import Statistics, TypeRuleError
+from graphnas.ops.hf_hub import HubError
 from graphnas.spec import SearchSpec
 from graphnas.spec.task_pair import Normalization
 
@@ -29,7 +32,7 @@ def normalized(spec: SearchSpec, networks: Mapping[str, Branch]) -> SearchSpec:
     wanted = [name for name, found in pair.inputs.items() if found.normalize == "backbone"]
     if not wanted:
         return spec
-    expected = {task: _expected(spec, task, networks.get(task)) for task in pair.tasks}
+    expected = _all_expected(spec, networks, wanted)
     choices = {found for each in expected.values() for found in each}
     if len(choices) != 1:
         message = "no network says how it expects its images to be normalized"
@@ -45,16 +48,42 @@ def normalized(spec: SearchSpec, networks: Mapping[str, Branch]) -> SearchSpec:
     return spec.model_copy(update={"task_pair": pair.model_copy(update={"inputs": inputs})})
 
 
+def _all_expected(spec: SearchSpec, networks: Mapping[str, Branch], wanted: list[str]) -> dict[str, frozenset[Statistics]]:
+    found: dict[str, frozenset[Statistics]] = {}
+    reasons: dict[str, None] = {}
+    for task in spec.task_pair.tasks:
+        try:
+            found[task] = _expected(spec, task, networks.get(task))
+        except (TypeRuleError, HubError) as error:
+            reasons[f"how the network of {task!r} expects its images to be normalized can't be found out: {error}"] = None
+    if reasons:
+        raise SpecError([spec.task_pair.problem(reason, "inputs", name, "normalize", fix=_FIX) for name in wanted for reason in reasons])
+    return found
+
+
 def _expected(spec: SearchSpec, task: str, branch: Branch | None) -> frozenset[Statistics]:
-    """What the network of a task expects: of a spec's by its operations, of a module by what timm leaves in its own."""
+    """What the network of a task expects: of a spec's by its operations, of a module by what its library leaves in it."""
     if branch is not None:
-        configs: list[Any] = [getattr(module, "pretrained_cfg", None) for module in branch.module.modules()]
-        found = [cast("Mapping[str, Any]", config) for config in configs if isinstance(config, Mapping)]
-        return frozenset((tuple(config["mean"]), tuple(config["std"])) for config in found if "mean" in config and "std" in config)
+        return frozenset(found for module in branch.module.modules() for found in _left_in(module))
     use = spec.network_of(task)
     if use is None:
         return frozenset()
     return frozenset(found for node in copies(bound(use, task, spec)) for found in node.operation.image_statistics)
+
+
+def _left_in(module: Any) -> Iterator[Statistics]:
+    """The data config that timm leaves in a module; what is said where transformers loaded it from, a folder or a repository."""
+    about = getattr(module, "pretrained_cfg", None)
+    if isinstance(about, Mapping) and "mean" in about and "std" in about:
+        config = cast("Mapping[str, Any]", about)
+        yield tuple(config["mean"]), tuple(config["std"])
+    loaded = (
+        getattr(getattr(module, "config", None), "_name_or_path", None) if type(module).__module__.startswith("transformers.") else None
+    )
+    if isinstance(loaded, str) and loaded:
+        found = hf_hub.read_statistics(str(Path(loaded).resolve()) if Path(loaded).is_dir() else loaded, None)
+        if found is not None:
+            yield found
 
 
 def _written(found: Statistics) -> str:

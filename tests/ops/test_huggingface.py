@@ -15,7 +15,18 @@ import torch
 import transformers
 from pydantic import ValidationError
 from torch import nn
-from transformers import BertConfig, BertForSequenceClassification, ViTConfig, ViTForImageClassification, ViTModel
+from torch.testing import assert_close
+from transformers import (
+    BertConfig,
+    BertForSequenceClassification,
+    EfficientNetImageProcessor,
+    MobileViTImageProcessor,
+    SegformerImageProcessor,
+    ViTConfig,
+    ViTForImageClassification,
+    ViTImageProcessor,
+    ViTModel,
+)
 
 import graphnas as gn
 from graphnas.compiler.infer import infer
@@ -259,8 +270,40 @@ def test_what_its_images_are_normalized_by(published: tuple[Path, ViTForImageCla
     said = {"image_mean": [0.5, 0.5, 0.5], "image_std": [0.25, 0.25, 0.25]}
     (published[0] / "preprocessor_config.json").write_text(json.dumps(said))
     assert operation.image_statistics == {((0.5,) * 3, (0.25,) * 3)}
-    (published[0] / "preprocessor_config.json").write_text(json.dumps({**said, "do_normalize": False}))
-    assert operation.image_statistics == frozenset()
+    both = {"image_processor": {**said, "image_mean": [0.25, 0.5, 0.75]}, "tokenizer": {}}
+    (published[0] / "processor_config.json").write_text(json.dumps(both))  # as newer releases write it; it goes first
+    assert operation.image_statistics == {((0.25, 0.5, 0.75), (0.25,) * 3)}
+    (published[0] / "processor_config.json").write_text("{")
+    with pytest.raises(TypeRuleError) as caught:
+        _ = operation.image_statistics
+    assert str(caught.value).startswith(f"{published[0]}/processor_config.json can't be read: ")
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields"),
+    [
+        (ViTImageProcessor, {}),
+        (ViTImageProcessor, {"do_normalize": False}),
+        (ViTImageProcessor, {"do_rescale": False, "image_mean": [120.0, 110, 100], "image_std": [60.0, 50, 40]}),
+        (ViTImageProcessor, {"rescale_factor": 1 / 127.5, "image_mean": [1.0, 1, 1], "image_std": [1.0, 1, 1]}),
+        (SegformerImageProcessor, {}),
+        (EfficientNetImageProcessor, {"rescale_offset": True}),
+        (MobileViTImageProcessor, {}),
+    ],
+)
+def test_images_are_normalized_as_the_librarys_processor_does(
+    kind: Any, fields: dict[str, Any], published: tuple[Path, ViTForImageClassification]
+) -> None:
+    processor = kind(do_resize=False, do_center_crop=False, **fields)
+    processor.save_pretrained(published[0])
+    found = build("huggingface", {"model": str(published[0])}).image_statistics
+    if kind in (MobileViTImageProcessor, EfficientNetImageProcessor):
+        assert found == frozenset()  # the one reads BGR, the other moves zero
+        return
+    image = torch.randint(256, (3, 4, 4), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    [(mean, std)] = found
+    ours = (image / 255 - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)
+    assert_close(ours, processor(image, return_tensors="pt")["pixel_values"][0], rtol=1e-5, atol=1e-5)
 
 
 def test_fields_given_go_over_those_published_and_a_new_head_is_told(published: tuple[Path, ViTForImageClassification]) -> None:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
 
 import huggingface_hub
+import numpy as np
 import pytest
 import segmentation_models_pytorch as smp
 import torch
 
 import graphnas as gn
 from graphnas.graph.types import Image
+from graphnas.ops import hf_hub
 from graphnas.ops.base import TypeRuleError
 from graphnas.ops.library import reported
 from tests.ops.test_contract import build
@@ -45,7 +48,51 @@ def test_encoders_of_timm_take_timms_arguments() -> None:
 
 def test_what_its_images_are_normalized_by() -> None:
     assert build("smp", {**FPN, "encoder": "tu-resnet18"}).image_statistics == build("timm", {"model": "resnet18"}).image_statistics
-    assert build("smp", FPN).image_statistics == frozenset()  # only its repository tells
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        (
+            {"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.2, 0.1], "input_space": "RGB", "input_range": [0, 1]},
+            {((0.5, 0.4, 0.3), (0.2, 0.2, 0.1))},
+        ),
+        ({"mean": [102, 51, 0], "std": [51, 51, 51], "input_range": [0, 255]}, {((0.4, 0.2, 0), (0.2, 0.2, 0.2))}),
+        ({"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.2, 0.1], "input_space": "BGR"}, set()),
+        ({"mean": 3}, set()),
+    ],
+)
+def test_what_the_images_of_its_own_encoders_are_normalized_by(
+    said: dict[str, Any], expected: set[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file that the library's own ``get_preprocessing_params`` reads, as that says it is used."""
+    asked: list[tuple[str, str, str]] = []
+
+    def download(repository: str, filename: str, revision: str) -> str:
+        asked.append((repository, filename, revision))
+        (tmp_path / "config.json").write_text(json.dumps(said))
+        return str(tmp_path / "config.json")
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
+    monkeypatch.setattr(hf_hub, "_fetched", hf_hub._fetched.__wrapped__)
+    assert build("smp", FPN).image_statistics == expected
+    settings = smp.encoders.encoders["resnet18"]["pretrained_settings"]["imagenet"]
+    assert asked == [(settings["repo_id"], "config.json", settings["revision"])]
+    if not expected:
+        return
+    monkeypatch.setattr(sys.modules[smp.encoders.get_preprocessing_params.__module__], "hf_hub_download", download)
+    image = np.random.default_rng(0).integers(0, 256, (2, 3, 3), dtype=np.uint8)
+    [(mean, std)] = expected
+    theirs = smp.encoders.get_preprocessing_fn("resnet18", pretrained="imagenet")(image)
+    np.testing.assert_allclose((image / 255 - np.array(mean)) / np.array(std), theirs, rtol=1e-9, atol=1e-12)
+
+
+def test_what_its_images_are_normalized_by_can_not_be_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(TypeRuleError) as caught:
+        _ = build("smp", FPN).image_statistics
+    assert str(caught.value).startswith("the config.json of smp-hub/resnet18.imagenet can't be fetched: ")
 
 
 @pytest.mark.parametrize("encoder", ["resnet18", "tu-resnet18"])

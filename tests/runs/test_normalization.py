@@ -6,10 +6,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub
 import numpy as np
 import pytest
 import timm
 import torch
+from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessor
 
 import graphnas as gn
 from graphnas.data import open_data
@@ -85,6 +87,29 @@ def test_a_module_of_timm_that_is_given() -> None:
     module = torch.nn.Sequential(timm.create_model("test_vit", num_classes=2))
     branch = gn.Branch.from_module(module, taps={"s": ["0"]}, example=torch.zeros(2, 3, 160, 160))
     assert normalized(spec_of({"b": PLAIN}), {"a": branch}).task_pair.inputs["image"].normalize == HALVES
+
+
+def test_a_module_of_transformers_that_is_given(tmp_path: Path) -> None:
+    config = ViTConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8, image_size=32)
+    ViTForImageClassification(config).save_pretrained(tmp_path / "vit")
+    ViTImageProcessor(image_mean=[0.1, 0.2, 0.3], image_std=[0.4, 0.5, 0.6]).save_pretrained(tmp_path / "vit")
+    module = ViTForImageClassification.from_pretrained(tmp_path / "vit")
+    branch = gn.Branch.from_module(module, taps={"s": ["vit.embeddings"]}, example=torch.zeros(2, 3, 32, 32), output="logits")
+    found = normalized(spec_of({"b": PLAIN}), {"a": branch}).task_pair.inputs["image"].normalize
+    assert found == Normalization(mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6))
+
+
+def test_what_can_not_be_fetched_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(SpecError) as raised:
+        normalized(spec_of({"a": encoder(op="smp", architecture="FPN", encoder="resnet18"), "b": TORCHVISION}), {})
+    said, _, fix = str(raised.value).partition("\n")
+    assert said.startswith(
+        "inputs.image.normalize: how the network of 'a' expects its images to be normalized can't be found out: "
+        "the config.json of smp-hub/resnet18.imagenet can't be fetched: "
+    )
+    assert fix == "  fix: normalize: imagenet, or {mean: [...], std: [...]}"
 
 
 def test_networks_that_expect_different_things() -> None:
