@@ -8,7 +8,7 @@ from graphnas.compiler import Supernet
 from graphnas.data import Data
 from graphnas.errors import Problem, SpecError, suggest
 from graphnas.runs.phases import named_alphas, task_types
-from graphnas.runs.training_size import refused_sizes
+from graphnas.runs.training_size import refused_batches, refused_sizes
 from graphnas.search.optimizers import build_optimizer, unmatched, without_branch
 from graphnas.spec import SearchSpec
 
@@ -19,7 +19,8 @@ def check(spec: SearchSpec, net: Supernet, data: Data) -> None:
     Raises:
         SpecError: All that is wrong.
     """
-    found = (_inputs(spec, net), _predictions(spec, net), refused_sizes(spec, net), _select(spec, data), _alphas(spec, net))
+    sizes = (refused_sizes(spec, net), refused_batches(spec, net))
+    found = (_inputs(spec, net), _predictions(spec, net), *sizes, _select(spec, data), _alphas(spec, net))
     problems = [*chain.from_iterable(found), *_optimizers(spec, net)]
     if problems:
         raise SpecError(problems)

@@ -1,4 +1,7 @@
-"""Networks are built for the size of evaluation; whether they also take the size that training crops to is found out before it starts."""
+"""Networks are built for the size of evaluation; whether they also take the size that training crops to is found out before it starts.
+
+So is whether they take batches of one sample, where a training asks for these.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,11 @@ from dataclasses import replace
 
 from graphnas.compiler import Supernet
 from graphnas.compiler.infer import infer
+from graphnas.compiler.verify import failure
 from graphnas.data.transforms import RandomCrop
 from graphnas.errors import Problem, SpecError
 from graphnas.graph.types import Image, ValueType
+from graphnas.search.faults import ONE_VALUE
 from graphnas.spec import SearchSpec, TaskPairSpec
 
 
@@ -26,6 +31,23 @@ def refused_sizes(spec: SearchSpec, net: Supernet) -> list[Problem]:
         except SpecError as error:
             problems |= {replace(p, message=f"{p.message} (in training, of random_crop: {list(size)})"): None for p in error.problems}
     return list(problems)
+
+
+def refused_batches(spec: SearchSpec, net: Supernet) -> list[Problem]:
+    """What the batch norms of networks say that would be trained with one sample a batch."""
+    training = spec.training
+    if training.batch_size > 1:
+        return []
+    together = training.auxiliary_batch_size == 0 or len(net.tasks) == 1
+    alone = net.tasks if spec.start_from == "single-task" else [net.primary] if spec.baseline == "single-task" else []
+    problems: list[Problem] = []
+    for task in net.tasks if together else alone:
+        branch = net.recorded[task]
+        error = failure(branch.module, {name: value[:1] for name, value in branch.example.items()}, training=True)
+        if isinstance(error, ValueError) and ONE_VALUE in str(error):
+            message = f"a batch of one sample has one value a channel for a batch norm in the network of {task!r}"
+            problems.append(spec.problem(message, "training", "batch_size", fix="batch_size: 2 or more"))
+    return problems
 
 
 def _cropped(pair: TaskPairSpec) -> tuple[int, int] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
+from traceback import walk_tb
 
 import torch
 from torch import nn
@@ -13,6 +14,9 @@ from graphnas.errors import RunError
 from graphnas.search.step import NotFinite
 
 LOWER = "lower training.optimizers.weights.lr or set training.clip_gradient"
+MORE_SAMPLES = "two samples or more in every batch (training.batch_size, labeled samples), or larger images"
+ONE_VALUE = "Expected more than 1 value per channel"
+"""What torch's batch norms say then."""
 LARGEST_SHARE = 0.01
 """Of a phase's updates may be left out."""
 ALWAYS_ALLOWED = 3
@@ -83,3 +87,30 @@ def _out_of_memory(place: str, error: BaseException) -> RunError:
         f"{place}: out of memory: {said}",
         fix="go on with --set runtime.precision=bfloat16 --resume, or start again with a lower training.batch_size or auxiliary_batch_size",
     )
+
+
+@contextmanager
+def one_value_explained(place: str, network: nn.Module) -> Generator[None]:
+    """Tell what a batch norm says of a batch in which each of its channels has one value.
+
+    Args:
+        place: The phase and step.
+        network: What runs.
+    Raises:
+        RunError: Names the batch norm, and what to set.
+    """
+    try:
+        yield
+    except ValueError as error:
+        if ONE_VALUE not in str(error):
+            raise
+        message = f"{place}: {_batch_norm(error, network)} sees one value a channel in this batch of one sample"
+        raise RunError(message, fix=MORE_SAMPLES) from error
+
+
+def _batch_norm(error: BaseException, network: nn.Module) -> str:
+    """The batch norm that raised an error, by name where it has one in this network."""
+    names = {id(module): name for name, module in network.named_modules()}
+    running = [frame.f_locals.get("self") for frame, _ in walk_tb(error.__traceback__)]
+    named = [f"{names[id(module)]} ({type(module).__name__})" for module in running if id(module) in names and module is not network]
+    return named[-1] if named else "a batch norm"
