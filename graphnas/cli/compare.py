@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     metavar="DIR",
     help="Folder of the comparison  [default: runs/NAME-compare, by the spec's name]",
 )
+@click.option("--confidence", type=float, metavar="P", help="Of the intervals  [default: 0.95]")
 @click.option("--jobs", type=int, metavar="N", help="Processes at a time  [default: one a core; one on a GPU]")
 @overrides
 @json_output
@@ -54,6 +55,7 @@ def command(
     budget: str | None,
     vary: tuple[str, ...],
     out: Path | None,
+    confidence: float | None,
     jobs: int | None,
     overrides: tuple[str, ...],
     as_json: bool,
@@ -65,12 +67,13 @@ def command(
     from graphnas.cli.progress import shown
     from graphnas.compare import compare
 
-    given = {"--methods": methods, "--methods-file": methods_file, "--seeds": seeds, "--budget": budget, "--vary": vary, "--set": overrides}
+    given: dict[str, object] = {"--methods": methods, "--methods-file": methods_file, "--seeds": seeds, "--budget": budget}
+    given |= {"--vary": vary, "--set": overrides, "--confidence": confidence}
     if Path(spec).is_dir():
         plan = _begun(Path(spec), [*given, "--out"], [*given.values(), out])
         out = Path(spec)
     else:
-        plan = _new(spec, methods, methods_file, 5 if seeds is None else seeds, budget or "epochs", vary, overrides)
+        plan = _new(spec, methods, methods_file, 5 if seeds is None else seeds, budget or "epochs", vary, overrides, confidence)
     folder = out or Path(f"{default_folder(spec)}-compare")
     plugins = ctx.ensure_object(Settings).plugins
     with shown() as progress:
@@ -99,7 +102,14 @@ def _begun(folder: Path, names: list[str], values: list[object]) -> Plan:
 
 
 def _new(
-    spec: str, methods: str | None, file: Path | None, seeds: int, budget: str, vary: tuple[str, ...], overrides: tuple[str, ...]
+    spec: str,
+    methods: str | None,
+    file: Path | None,
+    seeds: int,
+    budget: str,
+    vary: tuple[str, ...],
+    overrides: tuple[str, ...],
+    confidence: float | None,
 ) -> Plan:
     from graphnas.compare import make_plan, read_methods, read_vary
 
@@ -107,6 +117,7 @@ def _new(
     return make_plan(
         spec, read_methods(names, file),
         seeds=seeds, budget=cast("BudgetKind", budget), vary=read_vary(vary), overrides=overrides,
+        confidence=confidence,
     )  # fmt: skip
 
 

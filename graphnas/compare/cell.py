@@ -17,9 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from graphnas.compare.files import failure_file
+from graphnas.compare.memory import Meter, gauge_for, watched_by
 from graphnas.errors import GraphNASError, Interrupted
 from graphnas.runs.folder import RunFolder
 from graphnas.search.checkpoint import write_atomically
+from graphnas.search.precision import find_device
 from graphnas.search.progress import Progress
 
 
@@ -47,10 +49,12 @@ def _run(job: dict[str, Any], run: Path) -> None:
     for module in job["plugins"]:
         import_module(module)
     from graphnas.runs import search
-    from graphnas.spec import parse_spec
+    from graphnas.spec import SearchSpec, parse_spec
 
     spec = parse_spec(job["spec"], kind="search")
-    search(spec, out=run, resume=RunFolder(run).spec.exists(), progress=_line)
+    assert isinstance(spec, SearchSpec)
+    meter = Meter(run, gauge_for(find_device(spec.runtime.device)))
+    search(spec, out=run, resume=RunFolder(run).spec.exists(), progress=watched_by(meter, _line))
 
 
 def _failed(run: Path, message: str, status: int) -> int:

@@ -10,6 +10,11 @@ def failure_file(run: Path) -> Path:
     return run.with_name(f"{run.name}.failed.json")
 
 
+def memory_file(run: Path) -> Path:
+    """Where a cell leaves how much memory its training took."""
+    return run.with_name(f"{run.name}.memory.json")
+
+
 def log_file(run: Path) -> Path:
     """Where a cell's lines go."""
     return run.with_name(f"{run.name}.log")

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from graphnas.compare.methods import SINGLE, Method
+from graphnas.compare.statistics import CONFIDENCE
 from graphnas.errors import GraphNASError, Problem, SpecError, Where
 from graphnas.registry import balances
 from graphnas.spec import Optimizer, SearchSpaceSpec, SearchSpec, dump_spec, load_spec
@@ -71,6 +72,7 @@ class Plan:
         seeds: Of each variant.
         budget: epochs: all learn from equally many labels of the primary; time: the single task also trains as long as each method does.
         vary: Varied field -> its values.
+        confidence: Of the intervals.
     """
 
     methods: tuple[str, ...]
@@ -78,6 +80,7 @@ class Plan:
     seeds: tuple[int, ...]
     budget: BudgetKind
     vary: Mapping[str, tuple[Any, ...]]
+    confidence: float = CONFIDENCE
 
     def cells(self) -> list[Cell]:
         """Every run once, seed by seed, so that a comparison that was stopped has whole pairs."""
@@ -103,6 +106,7 @@ def make_plan(
     budget: BudgetKind = "epochs",
     vary: Mapping[str, Sequence[Any]] | None = None,
     overrides: Sequence[str] = (),
+    confidence: float | None = None,
 ) -> Plan:
     """Resolve what every cell runs.
 
@@ -113,11 +117,13 @@ def make_plan(
         budget: See ``Plan``.
         vary: Field -> values.
         overrides: Set for all, ``FIELD=VALUE`` each.
+        confidence: Of the intervals, between 0 and 1; to ask for it with one seed is refused. 0.95, if left out.
     Raises:
         GraphNASError: All that is wrong with the spec, or with a method in it.
     """
     if seeds < 1:
         raise GraphNASError(f"at least one seed is needed, got {seeds}", where=Where("--seeds"), fix="--seeds 5")
+    confidence = checked_confidence(confidence, seeds)
     base = _loaded(spec, overrides)
     _refuse(base, methods)
     fields = {field: tuple(values) for field, values in (vary or {}).items()}
@@ -136,7 +142,23 @@ def make_plan(
     variants = [_shared(variant, matters) if variant.method == SINGLE else variant for variant in variants]
     _refuse_clashes(variants)
     first = base.seed
-    return Plan(tuple(method.name for method in methods), tuple(variants), tuple(range(first, first + seeds)), budget, fields)
+    return Plan(tuple(method.name for method in methods), tuple(variants), tuple(range(first, first + seeds)), budget, fields, confidence)
+
+
+def checked_confidence(confidence: float | None, seeds: int) -> float:
+    """What was asked for, if it can be had.
+
+    Raises:
+        GraphNASError: It can't.
+    """
+    where = Where("--confidence")
+    if confidence is None:
+        return CONFIDENCE
+    if not 0 < confidence < 1:
+        raise GraphNASError(f"must be more than 0 and less than 1, got {confidence:g}", where=where, fix="--confidence 0.95")
+    if seeds < 2:
+        raise GraphNASError("one seed has no interval: there is nothing to tell its spread by", where=where, fix="--seeds 5")
+    return confidence
 
 
 def read_vary(texts: Sequence[str]) -> dict[str, tuple[Any, ...]]:
@@ -316,6 +338,7 @@ def plan_to_dict(plan: Plan) -> dict[str, Any]:
         "methods": list(plan.methods),
         "seeds": list(plan.seeds),
         "budget": plan.budget,
+        "confidence": plan.confidence,
         "vary": vary,
         "variants": variants,
     }

@@ -13,7 +13,7 @@ from graphnas.compare.methods import SINGLE
 from graphnas.compare.plan import shown
 from graphnas.compare.results import Comparison, Row
 from graphnas.compare.statistics import Estimate
-from graphnas.compare.tables import by_values, name_of, number
+from graphnas.compare.tables import by_values, name_of, number, percent
 
 WIDTH = 760  # pixels, as all sizes here
 LEFT, RIGHT, TOP, ROW = 240, 30, 70, 34
@@ -49,7 +49,14 @@ def _differences(found: Comparison) -> tuple[list[str], int]:
     better = {"min": "less is better", "max": "more is better"}.get(found.directions.get(found.metric, ""), "")
     parts = [
         _text(20, 28, f"{found.task}: {found.metric} minus that of the single task", "title"),
-        _text(20, 48, ", ".join(part for part in (better, "bar: 95 % interval of the paired difference", "dot: a seed") if part), "small"),
+        _text(
+            20,
+            48,
+            ", ".join(
+                part for part in (better, f"bar: {percent(found.confidence)} interval of the paired difference", "dot: a seed") if part
+            ),
+            "small",
+        ),
         _line(axis.at(0), TOP - 8, axis.at(0), bottom, "zero"),
         *_ticks(axis, bottom),
     ]
@@ -75,7 +82,7 @@ def _curves(found: Comparison, field: str) -> tuple[list[str], int]:
     axis = _Axis(min(ends), max(ends), bottom, TOP)
     parts = [
         _text(20, 28, f"{found.task}: {found.metric} over {field}", "title"),
-        _text(20, 48, "bar: 95 % interval of the mean over seeds", "small"),
+        _text(20, 48, f"bar: {percent(found.confidence)} interval of the mean over seeds", "small"),
         _line(90, bottom, WIDTH - RIGHT, bottom, "axis"),
     ]
     parts += [_text(across[value], bottom + 18, value, "small", "middle") for value in values]

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any, Literal
 
+from graphnas.compare.memory import Memory, read_memory
 from graphnas.compare.methods import SINGLE
 from graphnas.compare.plan import Plan, Variant, cell_of
-from graphnas.compare.statistics import Estimate, estimate, holm
+from graphnas.compare.statistics import CONFIDENCE, Estimate, estimate, holm
 from graphnas.runs.folder import RunFolder
 from graphnas.runs.phases import task_types
 from graphnas.search.log import json_ready
@@ -31,6 +32,7 @@ class Measured:
         seconds: Of all training that it took.
         metric: The metric that is judged by.
         split: Where it was measured.
+        memory: Of its training; ``None`` where it was not measured.
     """
 
     metrics: Mapping[str, float]
@@ -39,6 +41,7 @@ class Measured:
     seconds: float
     metric: str
     split: str | None
+    memory: Memory | None = None
 
 
 def read_cell(run: Path) -> Measured | None:
@@ -51,7 +54,7 @@ def read_cell(run: Path) -> Measured | None:
     certificate = found["certificate"]
     metrics = {name: value for name, value in row["metrics"].items() if value is not None}
     ratio = certificate["macs"] / max(1, certificate["macs_single_task"])
-    return Measured(metrics, found["cut_gap"], ratio, row["seconds"], found["metric"], found["split"])
+    return Measured(metrics, found["cut_gap"], ratio, row["seconds"], found["metric"], found["split"], read_memory(run))
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,7 @@ class Compared:
         delta_percent: Mean difference in percent of the single task's mean, positive where it is better.
         wins: Seeds whose value is better than the single task's.
         better: Whether the mean difference is for the better; ``None`` for equal, or a metric without a direction.
+        alpha: The p below which it is significant.
     """
 
     value: Estimate
@@ -73,10 +77,11 @@ class Compared:
     delta_percent: float | None = None
     wins: int | None = None
     better: bool | None = None
+    alpha: float = SIGNIFICANT
 
     @property
     def significant(self) -> bool:
-        return self.p is not None and self.p < SIGNIFICANT
+        return self.p is not None and self.p < self.alpha
 
 
 @dataclass(frozen=True)
@@ -92,6 +97,7 @@ class Row:
         cut_gap: Mean over seeds.
         macs_ratio: Of inference, to the primary's network alone.
         time_ratio: Of training seconds to the single task's, mean over pairs.
+        memory_ratio: Of the peak of memory in training to the single task's, mean over pairs that were measured alike.
     """
 
     method: str
@@ -102,6 +108,7 @@ class Row:
     cut_gap: float | None = None
     macs_ratio: float | None = None
     time_ratio: float | None = None
+    memory_ratio: float | None = None
 
 
 @dataclass(frozen=True)
@@ -121,6 +128,7 @@ class Comparison:
         times: With ``budget: time``: the method's name with its values -> (ratio of its training time to the single task's, name of the
             single task that trains as long).
         against_time: The same name -> its metric against that single task's.
+        confidence: Of the intervals.
     """
 
     folder: Path
@@ -134,6 +142,7 @@ class Comparison:
     failed: Mapping[str, str]
     times: Mapping[str, tuple[float, str]] = field(default_factory=dict[str, tuple[float, str]])
     against_time: Mapping[str, Compared] = field(default_factory=dict[str, Compared])
+    confidence: float = CONFIDENCE
 
     def to_dict(self) -> dict[str, Any]:
         """For programs."""
@@ -162,11 +171,13 @@ def read_comparison(
     first = next((cell for found in cells.values() for cell in found.values()), None)
     metric = first.metric if first is not None else ""
     ordered = sorted((*plan.variants, *extra), key=lambda variant: _values_order(plan, variant))
-    rows = [_row(variant, cells[id(variant)], cells[id(plan.baseline_of(variant))], metric, directions) for variant in ordered]
+    rows = [
+        _row(variant, cells[id(variant)], cells[id(plan.baseline_of(variant))], metric, directions, plan.confidence) for variant in ordered
+    ]
     named = {variant.name: cells[id(variant)] for variant in (*plan.variants, *extra)}
     return Comparison(
         out, task, metric, directions, first.split if first else None, plan.seeds, tuple(plan.vary), _corrected(rows), failed,
-        times, _against_time(times, named, metric, directions),
+        times, _against_time(times, named, metric, directions, plan.confidence), plan.confidence,
     )  # fmt: skip
 
 
@@ -181,7 +192,12 @@ def _values_order(plan: Plan, variant: Variant) -> tuple[int, ...]:
 
 
 def _row(
-    variant: Variant, own: Mapping[int, Measured], single: Mapping[int, Measured], metric: str, directions: Mapping[str, Direction]
+    variant: Variant,
+    own: Mapping[int, Measured],
+    single: Mapping[int, Measured],
+    metric: str,
+    directions: Mapping[str, Direction],
+    confidence: float,
 ) -> Row:
     seeds = tuple(own)
     if not seeds:
@@ -191,21 +207,37 @@ def _row(
     metrics = {
         name: found
         for name in names
-        if (found := _compared(_values(own, name), {} if baseline else _values(single, name), directions.get(name))) is not None
+        if (found := compared(values_of(own, name), {} if baseline else values_of(single, name), directions.get(name), confidence))
+        is not None
     }
     pairs = [seed for seed in own if seed in single]
     linked = bool(variant.spec.space.links)
     gaps = [cell.cut_gap for cell in own.values() if linked and cell.cut_gap is not None]
-    differences = {} if baseline else {seed: mine - other for seed, mine, other in _pairs(_values(own, metric), _values(single, metric))}
+    differences = (
+        {} if baseline else {seed: mine - other for seed, mine, other in _pairs(values_of(own, metric), values_of(single, metric))}
+    )
     return Row(
         variant.method, variant.values, seeds, metrics, differences,
         cut_gap=fmean(gaps) if gaps else None,
         macs_ratio=fmean(cell.macs_ratio for cell in own.values()),
-        time_ratio=fmean(own[seed].seconds / single[seed].seconds for seed in pairs) if pairs else None,
+        time_ratio=_mean(own[seed].seconds / single[seed].seconds for seed in pairs if single[seed].seconds),
+        memory_ratio=_mean(_memory_ratios(own[seed].memory, single[seed].memory) for seed in pairs),
     )  # fmt: skip
 
 
-def _values(cells: Mapping[int, Measured], metric: str) -> dict[int, float]:
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return fmean(known) if known else None
+
+
+def _memory_ratios(own: Memory | None, single: Memory | None) -> float | None:
+    if own is None or single is None or own.measure != single.measure or not single.peak_bytes:
+        return None
+    return own.peak_bytes / single.peak_bytes
+
+
+def values_of(cells: Mapping[int, Measured], metric: str) -> dict[int, float]:
+    """Seed -> a metric, of the seeds that have it."""
     return {seed: cell.metrics[metric] for seed, cell in cells.items() if metric in cell.metrics}
 
 
@@ -213,22 +245,32 @@ def _pairs(own: Mapping[int, float], single: Mapping[int, float]) -> list[tuple[
     return [(seed, own[seed], single[seed]) for seed in own if seed in single]
 
 
-def _compared(own: Mapping[int, float], single: Mapping[int, float], direction: Direction | None) -> Compared | None:
-    """One metric; ``None`` where no seed has it."""
+def compared(
+    own: Mapping[int, float], single: Mapping[int, float], direction: Direction | None, confidence: float = CONFIDENCE
+) -> Compared | None:
+    """One metric of one method against another, pair by pair; ``None`` where no seed has it.
+
+    Args:
+        own: Seed -> value.
+        single: The same of what it is compared with.
+        direction: Whether less or more is better.
+        confidence: Of the intervals.
+    """
+    alpha = round(1 - confidence, 12)
     if not own:
         return None
     pairs = _pairs(own, single)
     if not pairs:
-        return Compared(estimate(list(own.values())))
+        return Compared(estimate(list(own.values()), confidence), alpha=alpha)
     sign = {"min": -1, "max": 1}.get(direction or "")
-    difference = estimate([mine - other for _, mine, other in pairs])
+    difference = estimate([mine - other for _, mine, other in pairs], confidence)
     reference = abs(fmean(other for _, _, other in pairs))
     delta = wins = better = None
     if sign is not None:
         delta = 100 * sign * difference.mean / reference if reference else None
         wins = sum(sign * (mine - other) > 0 for _, mine, other in pairs)
         better = sign * difference.mean > 0 if difference.mean else None
-    return Compared(estimate(list(own.values())), difference, difference.p, delta, wins, better)
+    return Compared(estimate(list(own.values()), confidence), difference, difference.p, delta, wins, better, alpha)
 
 
 def _corrected(rows: Sequence[Row]) -> tuple[Row, ...]:
@@ -246,16 +288,17 @@ def _against_time(
     named: Mapping[str, Mapping[int, Measured]],
     metric: str,
     directions: Mapping[str, Direction],
+    confidence: float,
 ) -> dict[str, Compared]:
     """Each method against the single task of its time, corrected among themselves."""
     found: dict[str, Compared] = {}
     for name, (_, as_long) in times.items():
         if as_long.partition(",")[0] == SINGLE:
             continue  # the method takes no longer than it: that comparison is made already
-        compared = _compared(_values(named[name], metric), _values(named[as_long], metric), directions.get(metric))
-        if compared is not None and compared.difference is not None:
-            found[name] = compared
-    tested = [name for name, compared in found.items() if compared.p is not None]
+        against = compared(values_of(named[name], metric), values_of(named[as_long], metric), directions.get(metric), confidence)
+        if against is not None and against.difference is not None:
+            found[name] = against
+    tested = [name for name, against in found.items() if against.p is not None]
     for name, p in zip(tested, holm([found[name].p or 0.0 for name in tested]), strict=True):
         found[name] = replace(found[name], p=p)
     return found

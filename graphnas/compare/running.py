@@ -21,6 +21,7 @@ from graphnas.compare.plan import Cell, Plan, Variant, cell_of, longer, plan_to_
 from graphnas.compare.plot import draw
 from graphnas.compare.pool import Pool, cores
 from graphnas.compare.results import Comparison, read_cell, read_comparison
+from graphnas.compare.statistics import CONFIDENCE
 from graphnas.compare.tables import csv_text
 from graphnas.errors import ArtifactError, GraphNASError, Interrupted, Problem, Where
 from graphnas.runs import compile as compile_search
@@ -74,7 +75,8 @@ def read_plan(out: str | Path) -> Plan:
         Variant(found["method"], found["values"], found["folder"], parse_spec(found["spec"], kind="search")) for found in data["variants"]
     )
     vary = {name: tuple(values) for name, values in data["vary"].items()}
-    return Plan(tuple(data["methods"]), variants, tuple(data["seeds"]), data["budget"], vary)
+    confidence = data.get("confidence", CONFIDENCE)
+    return Plan(tuple(data["methods"]), variants, tuple(data["seeds"]), data["budget"], vary, confidence)
 
 
 def _saved(out: Path) -> dict[str, Any] | None:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 
 CONFIDENCE = 0.95
+"""Of intervals, where nothing else is asked for; what is significant has a corrected p below what it lacks to 1."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Estimate:
 
     Args:
         mean: Of the values.
-        low: Lower end of the 95 % t interval; ``None`` with fewer than two values.
+        low: Lower end of the t interval; ``None`` with fewer than two values.
         high: Its upper end.
         p: Two-sided p of the t test that the mean is zero; ``None`` with fewer than two values.
         n: Number of values.
@@ -41,19 +42,20 @@ class Estimate:
         return None if self.low is None else self.mean - self.low
 
 
-def estimate(values: Sequence[float]) -> Estimate:
+def estimate(values: Sequence[float], confidence: float = CONFIDENCE) -> Estimate:
     """The mean of values, with Student's t interval and test.
 
     For paired comparisons the values are the differences of the pairs.
 
     Args:
         values: One or more.
+        confidence: Of the interval.
     """
     mean, n = fmean(values), len(values)
     if n < 2:
         return Estimate(mean, None, None, None, n)
     error = stdev(values) / math.sqrt(n)
-    half = t_quantile((1 + CONFIDENCE) / 2, n - 1) * error
+    half = t_quantile((1 + confidence) / 2, n - 1) * error
     alike = float(mean == 0)
     return Estimate(mean, mean - half, mean + half, t_two_sided(mean / error, n - 1) if error else alike, n)
 

@@ -9,10 +9,10 @@ from typing import Any
 
 from graphnas.compare.methods import SINGLE
 from graphnas.compare.plan import shown
-from graphnas.compare.results import SIGNIFICANT, Compared, Comparison, Row
+from graphnas.compare.results import Compared, Comparison, Row
 from graphnas.compare.statistics import Estimate
 
-_COSTS = ("cut_gap", "macs_ratio", "time_ratio")
+_COSTS = ("cut_gap", "macs_ratio", "time_ratio", "memory_ratio")
 _CSV = ("n", "mean", "low", "high", "difference", "difference_low", "difference_high", "p_holm", "delta_percent", "wins", "pairs", *_COSTS)
 
 
@@ -35,14 +35,14 @@ def name_of(row: Row) -> str:
 
 def judged_columns(found: Comparison) -> tuple[str, ...]:
     """Headings of the main table."""
-    return ("method", *found.fields, "seeds", found.metric, "difference", "p", "delta %", "wins", "cut gap", "MACs", "time")
+    return ("method", *found.fields, "seeds", found.metric, "difference", "p", "delta %", "wins", "cut gap", "MACs", "time", "memory")
 
 
 def judged_row(row: Row, found: Comparison) -> tuple[str, ...]:
     """A row of the main table, in the metric that is judged by."""
-    head = (row.method, *(shown(row.values[field]) for field in found.fields), str(len(row.seeds)))
+    head = (row.method, *(shown(row.values[field]) for field in found.fields), _seeds(row, found))
     compared = row.metrics.get(found.metric)
-    ratios = (number(row.cut_gap), *(f"{ratio:.2f}" if ratio is not None else "-" for ratio in (row.macs_ratio, row.time_ratio)))
+    ratios = (number(row.cut_gap), *(f"{ratio:.2f}" if ratio is not None else "-" for ratio in _ratios(row)))
     if compared is None:
         return (*head, "-", "-", "-", "-", "-", *ratios)
     wins = "-" if compared.wins is None or compared.difference is None else f"{compared.wins}/{compared.difference.n}"
@@ -51,6 +51,15 @@ def judged_row(row: Row, found: Comparison) -> tuple[str, ...]:
         *head, interval(compared.value), interval(compared.difference, sign=True), p,
         "-" if compared.delta_percent is None else f"{compared.delta_percent:+.1f}", wins, *ratios,
     )  # fmt: skip
+
+
+def _ratios(row: Row) -> tuple[float | None, ...]:
+    return row.macs_ratio, row.time_ratio, row.memory_ratio
+
+
+def _seeds(row: Row, found: Comparison) -> str:
+    """``5``, or ``3/5`` where some are not finished."""
+    return str(len(row.seeds)) if len(row.seeds) == len(found.seeds) else f"{len(row.seeds)}/{len(found.seeds)}"
 
 
 def all_metrics(found: Comparison) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
@@ -105,12 +114,24 @@ def words(found: Comparison) -> list[str]:
     if count:
         comparisons = f"{count} comparison{'s' * (count > 1)}"
         lines.append(
-            "± and [] are 95 % t intervals, differences are paired by seed; "
-            f"p is corrected for {comparisons} (Holm), significant below {SIGNIFICANT}"
+            f"± and [] are {percent(found.confidence)} t intervals, differences are paired by seed; "
+            f"p is corrected for {comparisons} (Holm), significant below {1 - found.confidence:.3g}"
         )
     elif tested:
         lines.append("one seed: no intervals and no tests; two runs often differ as much by their seeds alone: --seeds 5 tells")
+    lines += [f"failed, and not in the table: {cell_name(cell)}: {reason.splitlines()[0]}" for cell, reason in found.failed.items()]
     return lines
+
+
+def cell_name(folder: str) -> str:
+    """``cells/aux-nas/seed-0`` -> ``aux-nas, seed 0``."""
+    *parts, seed = folder.split("/")[1:]
+    return ", ".join([*parts, seed.replace("-", " ")])
+
+
+def percent(share: float) -> str:
+    """``95 %``."""
+    return f"{100 * share:.3g} %"
 
 
 def _verdict(compared: Compared, rival: str, metric: str) -> str:

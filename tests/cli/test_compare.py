@@ -42,9 +42,9 @@ def test_the_table_and_the_words(finished: Path, graphnas: Run) -> None:
     assert main.splitlines()[0] == "depth on the test split: rel, less is better"
     cells = [line.split() for line in main.splitlines()]
     assert cells[3:] == [
-        ["single-task", "3", "11", "±", "2.5", "-", "-", "-", "-", "-", "1.00", "1.00"],
-        ["toy-space", "3", "9", "±", "2.4", "-2", "±", "0.25", "0.002", "+18.2", "3/3", "0.25", "1.00", "2.50"],
-        ["aux-head", "3", "11.33", "±", "1.4", "+0.3333", "±", "2.9", "0.667", "-3.0", "1/3", "0.25", "1.00", "1.00"],
+        ["single-task", "3", "11", "±", "2.5", "-", "-", "-", "-", "-", "1.00", "1.00", "-"],
+        ["toy-space", "3", "9", "±", "2.4", "-2", "±", "0.25", "0.002", "+18.2", "3/3", "0.25", "1.00", "2.50", "-"],
+        ["aux-head", "3", "11.33", "±", "1.4", "+0.3333", "±", "2.9", "0.667", "-3.0", "1/3", "0.25", "1.00", "1.00", "-"],
     ]
     metrics, _, said = rest.partition("\n\n")
     assert metrics.splitlines()[0] == "all metrics (*: differs significantly from the single task)"
@@ -68,7 +68,7 @@ def test_a_failed_cell_ends_with_1_after_the_table(finished: Path, graphnas: Run
     monkeypatch.setattr(sys, "executable", "/bin/false")
     status, out, err = graphnas("compare", "search.json", "--methods", "./toy-space.json,aux-head", "--seeds", "3", "--out", "out")
     assert status == 1
-    assert ["aux-head", "2"] in [line.split()[:2] for line in out.splitlines()]
+    assert ["aux-head", "2/3"] in [line.split()[:2] for line in out.splitlines()]
     died = "its process has died (exit status 1); out/cells/aux-head/seed-1.log holds what it said"
     assert err == (
         "8 of 9 cells are finished already\n"
@@ -85,6 +85,14 @@ def test_a_failed_cell_ends_with_1_after_the_table(finished: Path, graphnas: Run
         (
             ["search.json", "--methods", "aux-head", "--seeds", "0"],
             "--seeds: at least one seed is needed, got 0\n  fix: --seeds 5\n",
+        ),
+        (
+            ["search.json", "--methods", "aux-head", "--seeds", "1", "--confidence", "0.9"],
+            "--confidence: one seed has no interval: there is nothing to tell its spread by\n  fix: --seeds 5\n",
+        ),
+        (
+            ["search.json", "--methods", "aux-head", "--confidence", "95"],
+            "--confidence: must be more than 0 and less than 1, got 95\n  fix: --confidence 0.95\n",
         ),
         (
             ["search.json", "--methods", "aux-head", "--jobs", "0"],

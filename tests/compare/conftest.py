@@ -15,6 +15,7 @@ from PIL import Image
 
 import graphnas as gn
 from graphnas.compare import Plan
+from graphnas.compare.files import memory_file
 from graphnas.compare.plan import Variant, cell_of
 from tests.runs.conftest import SEARCH, SPACE, changed, make_samples
 
@@ -59,11 +60,20 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def finish(plan: Plan, out: Path, values: Mapping[str, Mapping[int, float | None]], seconds: dict[str, float] | None = None) -> None:
-    """Cells of a plan as if they had run: variant's name -> seed -> its metric; seconds by the variant's name."""
+def finish(
+    plan: Plan,
+    out: Path,
+    values: Mapping[str, Mapping[int, float | None]],
+    seconds: dict[str, float] | None = None,
+    memory: dict[str, int] | None = None,
+) -> None:
+    """Cells of a plan as if they had run: variant's name -> seed -> its metric; seconds and peak bytes by the variant's name."""
     for variant in plan.variants:
         for seed, value in values.get(variant.name, {}).items():
             finish_cell(variant, seed, out, {"rel": value, "delta1": value}, (seconds or {}).get(variant.name, 10.0))
+            if variant.name in (memory or {}):
+                measured = {"peak_bytes": (memory or {})[variant.name], "before_bytes": 1000, "measure": "resident"}
+                memory_file(out / cell_of(variant, seed).folder).write_text(json.dumps(measured))
 
 
 def finish_cell(variant: Variant, seed: int, out: Path, metrics: Mapping[str, float | None], seconds: float) -> None:

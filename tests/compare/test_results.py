@@ -33,7 +33,13 @@ def rows_of(found: Any) -> dict[str, Row]:
 
 def test_differences_are_paired(folder: Path) -> None:
     plan = plan_of()
-    finish(plan, folder / "out", {"single-task": SINGLE, "aux-nas-mix": BETTER, "aux-head": MIXED}, {"aux-nas-mix": 35.0})
+    finish(
+        plan,
+        folder / "out",
+        {"single-task": SINGLE, "aux-nas-mix": BETTER, "aux-head": MIXED},
+        {"aux-nas-mix": 35.0},
+        {"single-task": 400, "aux-nas-mix": 700},
+    )
     found = compare(plan, "out")
     rows = rows_of(found)
     rel = rows["aux-nas-mix"].metrics["rel"]
@@ -52,13 +58,20 @@ def test_differences_are_paired(folder: Path) -> None:
     assert other.difference.p is not None
     assert [rel.p, other.p] == holm([rel.difference.p, other.difference.p])
     assert (rows["aux-nas-mix"].time_ratio, rows["aux-head"].time_ratio, rows["aux-nas-mix"].macs_ratio) == (3.5, 1, 1)
+    assert (rows["aux-nas-mix"].memory_ratio, rows["aux-head"].memory_ratio) == (1.75, None)  # one was not measured
     assert (rows["single-task"].cut_gap, rows["aux-head"].cut_gap) == (None, 0.25)
     assert rows["single-task"].metrics["rel"].difference is None
 
 
 def test_words_and_cells_of_the_table(folder: Path) -> None:
     plan = plan_of()
-    finish(plan, folder / "out", {"single-task": SINGLE, "aux-nas-mix": BETTER, "aux-head": MIXED}, {"aux-nas-mix": 35.0})
+    finish(
+        plan,
+        folder / "out",
+        {"single-task": SINGLE, "aux-nas-mix": BETTER, "aux-head": MIXED},
+        {"aux-nas-mix": 35.0},
+        {"single-task": 400, "aux-nas-mix": 700},
+    )
     found = compare(plan, "out")
     assert words(found) == [
         "aux-nas-mix: significantly better than the single task: rel -2 [-2.248, -1.752], p = 0.002, 3 of 3 seeds",
@@ -66,7 +79,7 @@ def test_words_and_cells_of_the_table(folder: Path) -> None:
         "± and [] are 95 % t intervals, differences are paired by seed; p is corrected for 2 comparisons (Holm), significant below 0.05",
     ]
     cells = judged_row(rows_of(found)["aux-nas-mix"], found)
-    assert cells == ("aux-nas-mix", "3", "9 ± 2.4", "-2 ± 0.25", "0.002", "+18.2", "3/3", "0.25", "1.00", "3.50")
+    assert cells == ("aux-nas-mix", "3", "9 ± 2.4", "-2 ± 0.25", "0.002", "+18.2", "3/3", "0.25", "1.00", "3.50", "1.75")
 
 
 def test_worse_is_called_worse(folder: Path) -> None:
@@ -85,7 +98,7 @@ def test_one_seed_has_no_intervals_and_says_so(folder: Path) -> None:
         "aux-head: rel -1 against the single task, on one seed",
         "one seed: no intervals and no tests; two runs often differ as much by their seeds alone: --seeds 5 tells",
     ]
-    assert judged_row(rows_of(found)["aux-head"], found) == ("aux-head", "1", "9", "-1", "-", "+10.0", "1/1", "0.25", "1.00", "1.00")
+    assert judged_row(rows_of(found)["aux-head"], found) == ("aux-head", "1", "9", "-1", "-", "+10.0", "1/1", "0.25", "1.00", "1.00", "-")
 
 
 def test_what_is_not_measured_is_left_out_of_the_pairs(folder: Path) -> None:
@@ -229,3 +242,17 @@ def test_no_comparison_to_read(folder: Path) -> None:
         read_plan(folder)
     fix = "name a search spec, or the folder of a comparison"
     assert str(caught.value) == f"{folder}: no comparison is there: compare.json is missing\n  fix: {fix}"
+
+
+def test_another_confidence_has_other_intervals_and_another_line_of_significance(folder: Path) -> None:
+    values = {"single-task": SINGLE, "aux-head": BETTER}
+    plan = plan_of("aux-head", confidence=0.999)
+    finish(plan, folder / "out", values)
+    found = compare(plan, "out")
+    rel = rows_of(found)["aux-head"].metrics["rel"]
+    assert rel.difference is not None
+    assert rel.difference.half == pytest.approx(31.599054577 * 0.1 / 3**0.5)  # t of 0.9995 and 2 degrees of freedom
+    assert (rel.p, rel.significant) == (rel.difference.p, True)
+    assert words(found)[1].startswith("± and [] are 99.9 % t intervals")
+    assert words(found)[1].endswith("significant below 0.001")
+    assert read_plan("out").confidence == 0.999
