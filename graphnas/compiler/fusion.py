@@ -92,17 +92,15 @@ class FusedLink(nn.Module):
         assert self.alpha is not None
         return self.training_gate(self.alpha, training=True) if training else self.gate(self.alpha, training=False)
 
-    def settle(self, gates: Tensor) -> FusedLink:
-        """The same link with constant gates (K,), without the candidates whose gate is 0; its operations are shared."""
+    def settle(self, gates: Tensor, left: Sequence[str]) -> FusedLink:
+        """The same link with constant gates (K,), and only these of its candidates; its operations are shared."""
         made = copy.copy(self)
         made._modules, made._parameters, made._buffers = dict(self._modules), dict(self._parameters), dict(self._buffers)
-        kept = [k for k, gate in enumerate(gates) if float(gate) != 0.0]
-        made.names = tuple(self.names[k] for k in kept)
-        for name in self.names:
-            if name not in made.names:
-                made._modules.pop(name, None)
+        for name in set(self.names) - set(left):
+            made._modules.pop(name, None)
         made.alpha = None
-        made.settled = gates.detach()[kept].clone()
+        made.settled = gates.detach()[[self.names.index(name) for name in left]].clone()
+        made.names = tuple(left)
         return made
 
     def carrying(self, values: Tensor) -> Tensor:
@@ -221,14 +219,16 @@ class Fusion(nn.Module):
         made.rounded = self.rounded | frozenset(ids)
         return made
 
-    def settle(self) -> Fusion:
-        """The same fusion with its gates as they are, as constants; operations whose gate is 0 are left out."""
-        if self.combine == "replace":
-            return self
+    def settle(self, left: Mapping[str, Sequence[str]]) -> Fusion:
+        """The same fusion with its gates as they are, as constants.
+
+        Args:
+            left: Link id -> the candidates that it keeps.
+        """
         share, gates = self._gates(training=False)
         made = copy.copy(self)
         made._modules, made._buffers = dict(self._modules), dict(self._buffers)
-        made.links = nn.ModuleList(link.settle(gate) for link, gate in zip(self.fused_links(), gates, strict=True))
+        made.links = nn.ModuleList(link.settle(gate, left[link.id]) for link, gate in zip(self.fused_links(), gates, strict=True))
         made.share = None if share is None else share.detach().clone()
         return made
 

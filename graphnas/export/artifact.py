@@ -169,7 +169,7 @@ def _whole(description: Mapping[str, Any], source: Path, networks: Mapping[str, 
         if missing := [task for task in description["networks"] if task not in found]:
             raise ArtifactError(
                 f"{source} holds the weights of modules of your own classes, which no spec describes: those of {', '.join(missing)}",
-                fix=f"gn.load(folder, networks={{{missing[0]!r}: Branch.from_module(...), ...}}), or gn.register_network and name it in a spec",
+                fix=f"gn.load(folder, networks={{{missing[0]!r}: branch, ...}}), or gn.register_network and name it in a spec",
             )
         space = parse_spec(description["space"], kind="search_space", references=False)
         assert isinstance(space, SearchSpaceSpec)

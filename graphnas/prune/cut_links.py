@@ -1,4 +1,7 @@
-"""Cut links: a fusion goes on with the links that are left; where none is left, the tap's own value takes its place."""
+"""Cut links: a fusion goes on with the links that are left; where none is left, the tap's own value takes its place.
+
+For good, or, while a supernet is trained, with the parameters of what is cut still in their place.
+"""
 
 from __future__ import annotations
 
@@ -16,21 +19,27 @@ class CutLinks(Rule):
 
     Args:
         ids: The links to cut.
+        parameters_stay: Whether the fusions still hold the parameters of these links.
     """
 
-    def __init__(self, ids: Collection[str]) -> None:
+    def __init__(self, ids: Collection[str], *, parameters_stay: bool = False) -> None:
         self.ids = frozenset(ids)
+        self.parameters_stay = parameters_stay
 
     def why_not(self, gm: fx.GraphModule, node: fx.Node) -> str | None:
         origin = origin_of(node)
         if origin is None or origin.kind != "fusion":
             return "no fusion"
-        return None if self.ids & {link.id for link in _fusion(gm, node).fused_links()} else "none of its links is cut"
+        return None if self.ids & {link.id for link in _fusion(gm, node).running_links()} else "none of its links is cut"
 
     def rewrite(self, gm: fx.GraphModule, node: fx.Node) -> None:
         fusion = _fusion(gm, node)
         own, *sources = node.args
-        kept = [(link.id, source) for link, source in zip(fusion.fused_links(), sources, strict=True) if link.id not in self.ids]
+        kept = [(link.id, source) for link, source in zip(fusion.running_links(), sources, strict=True) if link.id not in self.ids]
+        if self.parameters_stay:
+            put(gm, node, fusion.without(self.ids & {link.id for link in fusion.running_links()}))
+        elif kept or not fusion.bare:
+            put(gm, node, fusion.keeping([link for link, _ in kept]))
         if not kept and fusion.bare:
             assert isinstance(own, fx.Node)
             if fusion.changed:
@@ -38,12 +47,29 @@ class CutLinks(Rule):
             node.replace_all_uses_with(own)
             gm.graph.erase_node(node)
             return
-        *path, name = str(node.target).split(".")
-        holder: nn.Module = gm
-        for part in path:
-            holder = holder.get_submodule(part)
-        holder.add_module(name, fusion.keeping([link for link, _ in kept]))
         node.args = (own, *(source for _, source in kept))
+
+
+class DropUnreadClones(Rule):
+    """A clone was made for links; without them nothing reads it."""
+
+    def why_not(self, gm: fx.GraphModule, node: fx.Node) -> str | None:
+        origin = origin_of(node)
+        if origin is None or origin.kind != "clone":
+            return "no clone"
+        return "is read" if node.users else None
+
+    def rewrite(self, gm: fx.GraphModule, node: fx.Node) -> None:
+        gm.graph.erase_node(node)
+
+
+def put(gm: fx.GraphModule, node: fx.Node, fusion: Fusion) -> None:
+    """Let a node call another fusion by the same name."""
+    *path, name = str(node.target).split(".")
+    holder: nn.Module = gm
+    for part in path:
+        holder = holder.get_submodule(part)
+    holder.add_module(name, fusion)
 
 
 def _send_copy(graph: fx.Graph, own: fx.Node, fused: fx.Node) -> None:

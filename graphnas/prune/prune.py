@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch import Tensor, fx, nn
+from torch import fx, nn
 
+from graphnas.compiler.fusion import Fusion
 from graphnas.compiler.guards import guard
 from graphnas.compiler.meta import origin_of
 from graphnas.compiler.passes.base import apply
 from graphnas.compiler.supernet import Supernet
 from graphnas.compiler.torch_typed import copy_of, on_cpu, own_children, share_tensors
+from graphnas.compiler.values import tensor_attributes
 from graphnas.compiler.views import outputs_of, view_of
 from graphnas.errors import Problem, PruneError
 from graphnas.graph.links import Link
 from graphnas.prune.certificate import Certificate, certify
 from graphnas.prune.cut_links import CutLinks
 from graphnas.prune.drop_unreached import DropUnreached
+from graphnas.prune.kept import Kept
 from graphnas.prune.restore_names import RestoreNames
+from graphnas.prune.settle import Left, RoundGates, SettleGates, binary_links, fusions_in, keeps_links, left_of, undecided
 from graphnas.spec.network import NetworkSpec
 
 
@@ -34,6 +38,7 @@ class Pruned:
         spec: The bound network spec, if the network was built from one.
         example_shapes: Input name -> the shape it was recorded at, batch first.
         keeps: What was kept, as ``constraints.inference`` has it; ``primary`` where nothing but the primary's network is left.
+        kept: How to build it again, where that is more; ``None`` where it is the primary's network.
     """
 
     module: fx.GraphModule
@@ -41,6 +46,7 @@ class Pruned:
     spec: NetworkSpec | None
     example_shapes: Mapping[str, tuple[int, ...]]
     keeps: Literal["primary", "primary+fusion", "all"] = "primary"
+    kept: Kept | None = None
 
 
 def links_to_cut(net: Supernet) -> tuple[Link, ...]:
@@ -49,11 +55,19 @@ def links_to_cut(net: Supernet) -> tuple[Link, ...]:
 
 
 def cut_view(net: Supernet) -> fx.GraphModule:
-    """The primary with all links cut that converge to zero, ``view(image) -> {primary: prediction}``; shares parameters and buffers."""
+    """The primary as it will be at inference, ``view(image) -> {primary: prediction}``; shares parameters and buffers.
+
+    Links that converge to zero are cut; of those that converge to 0 or 1 and stay, the gates are held at that.
+    """
     cut = _cut(net)
     view = view_of(cut, {net.primary: outputs_of(cut.graph)[net.primary]})
-    guard(view, {net.primary: net.recorded[net.primary]})
+    guard(view, net.recorded if keeps_links(net) else {net.primary: net.recorded[net.primary]})
     return view
+
+
+def changed_at_inference(net: Supernet) -> bool:
+    """Whether the primary at inference differs from that of the supernet: links are cut, or gates rounded."""
+    return bool(links_to_cut(net) or binary_links(net))
 
 
 def prune(net: Supernet, *, force: bool = False, fresh: nn.Module | None = None) -> Pruned:
@@ -64,23 +78,57 @@ def prune(net: Supernet, *, force: bool = False, fresh: nn.Module | None = None)
         force: Cut links that have not converged too; the certificate says so.
         fresh: A single-task network to compare with; left out, one is built from the spec, or the user's module is copied.
     Raises:
-        PruneError: Links still contribute more than their rule's ``tolerance``; says how many, and how much.
+        PruneError: Links still contribute more than their rule's ``tolerance``, or gates are neither 0 nor 1; says how many, and how much.
     """
-    problems = [] if force else unconverged(net)
-    if problems:
+    cut = _reached(_cut(net), net)
+    problems = [*unconverged(net), *undecided(net, {link.id for fusion in fusions_in(cut) for link in fusion.running_links()})]
+    if problems and not force:
         raise PruneError(problems)
+    left = left_of(cut)
+    module = _alone(cut, net, [link for link, names in left.items() if not names], left)
+    kept = None
+    zero = [link.id for link in links_to_cut(net)]
+    if any(_foreign(node, net.primary) for node in module.graph.nodes):
+        stay = left_of(module)
+        kept = Kept.of(net, [*zero, *(link for link in left if link not in stay)], stay)
+    certificate = certify(net, module, fresh, zero, forced=bool(problems), kept=kept, rounded=[link.id for link in binary_links(net)])
     branch = net.recorded[net.primary]
-    cut = _cut(net)
-    _return_own_output(cut, net)
-    apply(DropUnreached(net.primary, branch.inputs), cut)
+    shapes = {name: tuple(value.shape) for name, value in branch.example.items()}
+    return Pruned(module, certificate, branch.spec, shapes, "primary" if kept is None else net.space.constraints.inference, kept)
+
+
+def standing(net: Supernet, cut: Sequence[str], left: Left) -> fx.GraphModule:
+    """A network of its own, of a supernet without these links.
+
+    Args:
+        net: The supernet; not changed.
+        cut: Ids of the links that are gone, those that converge to zero among them.
+        left: Id of every other link with gates -> the candidates that it keeps.
+    """
+    zero = {link.id for link in links_to_cut(net)}
+    return _alone(_reached(_cut(net), net), net, [link for link in cut if link not in zero], left)
+
+
+def _reached(gm: fx.GraphModule, net: Supernet) -> fx.GraphModule:
+    """Let a graph return what the primary returns, and drop what that does not reach."""
+    _return_own_output(gm, net)
+    apply(DropUnreached(net.primary, net.recorded[net.primary].inputs), gm)
+    return gm
+
+
+def _alone(cut: fx.GraphModule, net: Supernet, gone: Sequence[str], left: Left) -> fx.GraphModule:
+    """A module of its own, without these links too, whose gates are constants."""
+    if gone:
+        apply(CutLinks(gone), cut)
+        _reached(cut, net)
     keeps_branches = any(_foreign(node, net.primary) for node in cut.graph.nodes)
+    if keeps_branches:
+        apply(SettleGates(left), cut)
     module = _standing_alone(cut, net, keeps_branches)
     if not keeps_branches:
         apply(RestoreNames(net.primary), module)
-    guard(module, net.recorded if keeps_branches else {net.primary: branch})
-    certificate = certify(net, module, fresh, [link.id for link in links_to_cut(net)], forced=force and bool(unconverged(net)))
-    shapes = {name: tuple(value.shape) for name, value in branch.example.items()}
-    return Pruned(module, certificate, branch.spec, shapes, net.space.constraints.inference if keeps_branches else "primary")
+    guard(module, net.recorded if keeps_branches else {net.primary: net.recorded[net.primary]})
+    return module
 
 
 @torch.no_grad()
@@ -107,15 +155,16 @@ def unconverged(net: Supernet) -> list[Problem]:
 
 
 def _cut(net: Supernet) -> fx.GraphModule:
-    """The supernet without the links that converge to zero, sharing its branches."""
+    """The supernet without the links that converge to zero, and with gates at 0 or 1 that converge to that, sharing its branches."""
     modules = nn.Module()
     modules.add_module("branches", net.get_submodule("branches"))
     joints = nn.ModuleDict()
     for task in net.tasks:
-        joints.add_module(task, nn.ModuleDict(dict(net.get_submodule(f"joints.{task}").named_children())))
+        fusions = net.get_submodule(f"joints.{task}").named_children()
+        joints.add_module(task, nn.ModuleDict({name: made.whole() if isinstance(made, Fusion) else made for name, made in fusions}))
     modules.add_module("joints", joints)
     graph = fx.Graph()
-    output = graph.graph_copy(net.graph, val_map={})
+    output = graph.graph_copy(net.woven, val_map={})
     graph.output(output)
     cut = fx.GraphModule(nn.Module(), fx.Graph())
     for name, child in modules.named_children():
@@ -123,6 +172,8 @@ def _cut(net: Supernet) -> fx.GraphModule:
     cut.graph = graph
     cut.training = net.training
     apply(CutLinks([link.id for link in links_to_cut(net)]), cut)
+    if binary := binary_links(net):
+        apply(RoundGates([link.id for link in binary]), cut)
     return cut
 
 
@@ -159,9 +210,8 @@ def _standing_alone(cut: fx.GraphModule, net: Supernet, keeps_branches: bool) ->
     copied = on_cpu(copy_of(source))
     share_tensors(copied, made)
     own_children(made).update(own_children(copied))
-    for name, value in vars(copied).items():
-        if isinstance(value, Tensor):
-            setattr(made, name, value)
+    for name, value in tensor_attributes(copied).items():
+        setattr(made, name, value)
     made.graph = cut.graph
     made.training = net.training
     return made

@@ -7,15 +7,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
-from graphnas.compiler import Branch, build, copied
+from graphnas.compiler import Branch, copied
 from graphnas.compiler.verify import leaves
 from graphnas.data import Data, open_data
 from graphnas.data.dataset import Split
 from graphnas.errors import ArtifactError, DataError, GraphNASError, Where, suggest
-from graphnas.export import load
-from graphnas.prune import prune
+from graphnas.export import load, read_description
 from graphnas.runs.finish import held_out
 from graphnas.runs.folder import RunFolder, spec_of_run
 from graphnas.runs.phases import task_types
@@ -79,26 +78,16 @@ def evaluate(
     pair, task, seed = _what(path, spec, task_pair)
     opened = open_data(pair, seed=seed, tasks=(task,), datasets=data or {})
     split = _chosen(opened, task, split)
-    branch = None
-    if into is None:
-        into, branch = _network(spec, task, opened, networks or {})
+    branch, given = None, networks or {}
+    if into is None and task in given:
+        branch = copied(given[task])
+        into = branch.module if read_description(artifact).get("keeps", "primary") == "primary" else None
     precision = make_precision(device, "float32")
-    network = _Answer(load(artifact, into=into).to(precision.device), task, branch)
+    network = _Answer(load(artifact, into=into, networks=given).to(precision.device), task, branch)
     tasks = {task: task_types(pair)[task]}
     found = score({"it": network}, tasks, opened, split, batch_size=batch_size, precision=precision)
     scores = found["it"][task]
     return Evaluation(task, split, scores.metrics, scores.loss, scores.samples)
-
-
-def _network(spec: SearchSpec | None, task: str, data: Data, networks: Mapping[str, Branch]) -> tuple[nn.Module | None, Branch | None]:
-    """What the artifact's weights go into, and the branch that knows which output is the prediction; ``None``: its own spec says both."""
-    if spec is not None and spec.space.constraints.inference != "primary":  # more than the primary's network was kept
-        net = build(spec, data.input_types(), networks={name: copied(network) for name, network in networks.items()})
-        return prune(net, force=True).module, net.recorded[task]
-    if task in networks:
-        branch = copied(networks[task])
-        return branch.module, branch
-    return None, None
 
 
 def _found(path: Path) -> tuple[Path, SearchSpec | None]:
@@ -154,7 +143,9 @@ class _Answer(nn.Module):
     def forward(self, **inputs: Tensor) -> dict[str, Tensor]:
         """Predict; of several outputs the one that the branch names, or ``prediction``, or the first."""
         if self._branch is not None:
-            returned = self.module(**select_inputs(inputs, self._branch.inputs))
+            graph = self.module.graph if isinstance(self.module, fx.GraphModule) else None
+            names = self._branch.inputs if graph is None else [str(node.target) for node in graph.find_nodes(op="placeholder")]
+            returned = self.module(**select_inputs(inputs, names))
             return {self._task: self._branch.prediction_of(returned)}
         returned = self.module(**inputs) if len(inputs) > 1 else self.module(*inputs.values())
         if isinstance(returned, Mapping):

@@ -18,7 +18,7 @@ from graphnas.compiler.macs import count_macs
 from graphnas.data import Data, describe_inference
 from graphnas.data.dataset import Split
 from graphnas.export import save
-from graphnas.prune import Pruned, prune
+from graphnas.prune import Pruned, prune, run_without
 from graphnas.runs.folder import RunFolder
 from graphnas.runs.phases import Trained
 from graphnas.runs.result import SearchResult
@@ -152,11 +152,12 @@ class PrunedNetwork(nn.Module):
         super().__init__()
         self.module: nn.Module = pruned.module if device.type == "cpu" else copy.deepcopy(pruned.module).to(device)
         self._branch = net.recorded[net.primary]
+        self._inputs = [str(node.target) for node in pruned.module.graph.find_nodes(op="placeholder")]
         self._task = net.primary
 
     def forward(self, **inputs: Tensor) -> dict[str, Tensor]:
         """Predict."""
-        return {self._task: self._branch.prediction_of(self.module(**select_inputs(inputs, self._branch.inputs)))}
+        return {self._task: self._branch.prediction_of(self.module(**select_inputs(inputs, self._inputs)))}
 
 
 def _ordered(metrics: Mapping[str, float], first: str) -> dict[str, float]:
@@ -174,7 +175,11 @@ def _macs(done: Finished, name: str, pruned: Pruned) -> int:
             net = done.supernet.net
             example = {name: value for task in net.tasks for name, value in net.recorded[task].example.items()}
             moved = {name: value.to(done.final.precision.device) for name, value in example.items()}
-            return count_macs(net.eval(), moved)
+            cut = net.cut
+            run_without(net, ())  # what was searched, whatever it came to run without
+            macs = count_macs(net.eval(), moved)
+            run_without(net, cut)
+            return macs
 
 
 def _parameters(done: Finished, name: str, pruned: Pruned) -> int:

@@ -11,9 +11,10 @@ from torch import nn
 from graphnas.compiler import Supernet
 from graphnas.data import Data
 from graphnas.graph.links import Direction
-from graphnas.prune import cut_view, links_to_cut
+from graphnas.prune import changed_at_inference, cut_view, links_to_cut
 from graphnas.search.balance import Balance, Balancer, Setting, WeightedSum
 from graphnas.search.budget import Budget, budget, same_labels
+from graphnas.search.cutting import LiveCutting
 from graphnas.search.gradient_probe import GradientProbe
 from graphnas.search.loop import Phase
 from graphnas.search.optimizers import build_optimizer
@@ -96,14 +97,19 @@ class Trained:
         return self.data.steps_per_epoch(self.spec.training.batch_size)
 
     def shipped(self) -> nn.Module | None:
-        """The task's network with every link into it cut, sharing parameters; ``None`` where none is to be cut."""
-        return cut_view(self.net) if links_to_cut(self.net) else None
+        """The task's network as it will be at inference, sharing parameters; ``None`` where the supernet has it as it is."""
+        return cut_view(self.net) if changed_at_inference(self.net) else None
 
     def search_budget(self) -> Budget:
         """That of ``training``."""
         training = self.spec.training
         alternating = training.updates == "alternate" and any(True for _ in self.net.alpha_parameters())
         return budget(self.batches_per_epoch, epochs=training.epochs, steps=training.steps, alternating=alternating)
+
+    def cutting(self) -> LiveCutting | None:
+        """Of links that converge to zero, while training; ``None`` where there are none, or they are to stay."""
+        wanted = self.spec.training.cut_links
+        return LiveCutting(self.net, wanted.patience) if wanted.when == "zero" and links_to_cut(self.net) else None
 
     def finetune_budget(self, finetune: Finetune, before: Budget) -> Budget:
         """That of ``training.finetune``, whose epochs are numbered on."""
@@ -174,13 +180,15 @@ class Trained:
     ) -> Phase:
         training, judge, workers = self.spec.training, self.judge, self.spec.runtime.workers
         late = self.net.ramp_end if judge.after == "ramp_end" else judge.after
+        cutting = self.cutting() if learner.network is self.net else None
         validation = Validation(
             learner.network, shipped, learner.tasks, self.task, self.data, training.evaluation_batch_size, workers, self.precision,
-            judge.metric, judge.direction, after if after is not None and late is not None else late,
+            judge.metric, judge.direction, after if after is not None and late is not None else late, cutting,
         )  # fmt: skip
         return Phase(
             name, learner, length, training.batch_size, auxiliary, weights_schedule, alphas_schedule,
             validation if judge.validated else None, training.evaluate_every, gates, training.on_nan, watched,
+            cutting=cutting,
         )  # fmt: skip
 
 
