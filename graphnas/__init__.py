@@ -32,6 +32,7 @@ _HOMES = {
     "graphnas.runs": ("compile", "search", "evaluate", "predict", "SearchResult"),
     "graphnas.ops.register": ("register_operation", "register_network"),
     "graphnas.plugins": ("register_gate", "register_penalty", "register_task_type", "register_layout", "register_balance"),
+    "graphnas.size_limits": ("limits",),
     "graphnas.errors": (
         "GraphNASError",
         "SpecError",
@@ -86,6 +87,7 @@ if TYPE_CHECKING:
     from graphnas.runs import evaluate as evaluate
     from graphnas.runs import predict as predict
     from graphnas.runs import search as search
+    from graphnas.size_limits import limits as limits
     from graphnas.spec import NetworkSpec as NetworkSpec
     from graphnas.spec import SearchSpaceSpec as SearchSpaceSpec
     from graphnas.spec import SearchSpec as SearchSpec

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import click
 
 from graphnas.errors import GraphNASError, Where, suggest
+from graphnas.size_limits import MAX_NODES, limits
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -34,6 +35,11 @@ def _plugins(ctx: click.Context, option: click.Parameter, modules: tuple[str, ..
     for module in modules:
         import_plugin(module)
         ctx.ensure_object(Settings).plugins.append(module)
+
+
+def _max_nodes(ctx: click.Context, option: click.Parameter, most: int | None) -> None:
+    if most is not None:
+        ctx.with_resource(limits(max_nodes=most))
 
 
 def import_plugin(module: str) -> None:
@@ -62,7 +68,7 @@ def import_plugin(module: str) -> None:
 
 
 def common(function: F) -> F:
-    """``--plugin`` and ``--debug``, which may stand before the command's name or after it."""
+    """``--plugin``, ``--debug`` and ``--max-nodes``, which may stand before the command's name or after it."""
     for decorate in (
         click.option("--debug", is_flag=True, expose_value=False, is_eager=True, callback=_debug, help="Show tracebacks and what is done."),
         click.option(
@@ -72,6 +78,15 @@ def common(function: F) -> F:
             expose_value=False,
             callback=_plugins,
             help="Import a module that registers operations, layouts, ...; may be repeated.",
+        ),
+        click.option(
+            "--max-nodes",
+            metavar="N",
+            type=click.IntRange(min=1),
+            expose_value=False,
+            is_eager=True,
+            callback=_max_nodes,
+            help=f"Let a network have so many nodes, all repetitions counted.  [default: {MAX_NODES}]",
         ),
     ):
         function = decorate(function)

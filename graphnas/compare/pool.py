@@ -17,6 +17,7 @@ from typing import IO
 from graphnas.compare.files import failure_file, log_file
 from graphnas.compare.plan import Cell
 from graphnas.search.stopping import Requests, listening
+from graphnas.size_limits import max_nodes
 from graphnas.spec import dump_spec
 
 _POLL_SECONDS = 0.05
@@ -92,7 +93,7 @@ class Pool:
         )  # fmt: skip
         assert process.stdin is not None
         with suppress(BrokenPipeError):  # it ended at once: its status says so
-            process.stdin.write(json.dumps({"spec": spec, "out": str(run), "plugins": list(self.plugins)}) + "\n")
+            process.stdin.write(json.dumps({"spec": spec, "out": str(run), "plugins": list(self.plugins), "max_nodes": max_nodes()}) + "\n")
             process.stdin.flush()
         return process, log
 

@@ -27,8 +27,10 @@ from graphnas.schema import (
     problem,
     refuse,
 )
+from graphnas.size_limits import max_nodes, to_raise
 from graphnas.spec.document import Document
 from graphnas.spec.messages import problems_of
+from graphnas.spec.size import too_large
 from graphnas.spec.template import Template, names_in, node_with_names, replaced
 
 _OPERATION = Named(operations, "op")
@@ -165,8 +167,15 @@ class NetworkSpec(Document):
         if not isinstance(value, Mapping) or not value:
             return handler(value)
         nodes = cast(Mapping[str, Any], value)
+        if len(nodes) > max_nodes():  # nothing is made of them first
+            raise problem(f"the network has {len(nodes):,} nodes; the limit is {max_nodes():,}", f"fewer, or {to_raise(len(nodes))}")
         parameters: Mapping[str, Parameter] | None = info.data.get("parameters")
         return gathered({name: (lambda node=node: _node(node, parameters)) for name, node in nodes.items()}, _bad_names(nodes, _NODE))
+
+    @model_validator(mode="after")
+    def _not_too_large(self) -> NetworkSpec:
+        refuse(too_large(self))
+        return self
 
     @field_validator("outputs", mode="before")
     @classmethod

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, NoReturn, cast
 
 from graphnas.errors import Problem, Where, suggest
+from graphnas.size_limits import VALUES_PER_NODE, max_nodes, to_raise
 from graphnas.spec.events import Event, Unreadable, position
 from graphnas.spec.json_text import json_events
 from graphnas.spec.place import Located, Path_, Place, dotted
@@ -143,10 +144,14 @@ class _Builder:
         self.key: tuple[str, Event] | None = None  # read, its value is not
         self.duplicate = False
         self.count = self.expanded = 0
+        self.most = max_nodes()
 
     def run(self, events: Iterable[Event]) -> None:
         for event in events:
             self.count += 1
+            if self.count > VALUES_PER_NODE * self.most:
+                message = f"more than {VALUES_PER_NODE * self.most:,} values, keys and brackets in one file"
+                self.too_many(message, Place(self.shown, event.line, event.column))
             kind = event.kind
             if kind in "}]":
                 opened = self.stack.pop()
@@ -205,6 +210,9 @@ class _Builder:
             self.data, self.place = data, place
             return None
         parent = self.stack[-1]
+        if len(parent.data) >= self.most:
+            what = "list" if self.key is None else "mapping"
+            self.too_many(f"more than {self.most:,} entries in one {what}", place)
         if self.key is None:
             index = len(parent.data)
             parent.data.append(data)
@@ -217,6 +225,9 @@ class _Builder:
             parent.data[name] = data
             parent.place.children[name] = place
         return name
+
+    def too_many(self, message: str, place: Place) -> NoReturn:
+        raise Unreadable(message, place.line, place.column, f"a smaller spec, or {to_raise(VALUES_PER_NODE * self.most)}")
 
     def alias(self, event: Event, place: Place) -> Any:
         """A copy of what the anchor stands for; what is inside it keeps its place there."""

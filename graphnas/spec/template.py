@@ -54,7 +54,7 @@ def names_in(node: Any, operation: Named) -> dict[Path_, str]:
     if not isinstance(node, Mapping):
         return found if isinstance(node, str) else {}  # nothing else is a node: names are not what is wrong with it
     name = cast(Mapping[str, Any], node).get(operation.key)
-    apart = {field for model in registered(operation.registry, name) for field in _documents_in(model)}
+    apart = {field for model in registered(operation.registry, name) for field in documents_in(model)}
     return {path: text for path, text in found.items() if path[0] not in apart}
 
 
@@ -71,7 +71,7 @@ def _names_in(value: Any, path: Path_) -> Iterator[tuple[Path_, str]]:
 
 
 @lru_cache(maxsize=256)
-def _documents_in(model: type[Spec]) -> frozenset[str]:
+def documents_in(model: type[Spec]) -> frozenset[str]:
     """The fields of an operation that hold documents."""
     return frozenset(field for field in model.model_fields if _holds_document(shapes_of(model, field)))
 

@@ -93,6 +93,7 @@ _PLAIN_WORDS = {  # libyaml's words, and those of PyYAML's own parser where they
     "expected <block end>": ("a line that does not fit those above", _INDENTATION),
     "expected <document start>": _AFTER_THE_END,
     "expected '<document start>'": _AFTER_THE_END,
+    "exceeded maximum nesting depth": ("mappings and lists too deep within each other", "a flatter spec"),
 }
 
 
