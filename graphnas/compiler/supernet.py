@@ -26,7 +26,8 @@ class Supernet(fx.GraphModule):
     """``net(image) -> {task: prediction}``; made by ``weave`` and ``compile``.
 
     The user's modules stand under ``branches.<task>``, the parameters of links and fusions under ``joints.<task>``. Survives
-    ``copy.deepcopy``.
+    ``copy.deepcopy``. Links may be cut while it is trained (``graphnas.prune.run_without``): then ``graph`` is a part of ``woven``, while
+    all parameters stay where they are, and all that is said of links is still said of all of them, with gates of zero for those.
     """
 
     def __init__(self, modules: nn.Module, graph: fx.Graph, *, recorded: Mapping[str, Branch], plan: Plan, space: SearchSpaceSpec) -> None:
@@ -37,6 +38,7 @@ class Supernet(fx.GraphModule):
         self.plan = plan
         self.space = space
         self.graph = graph
+        self.woven = graph
         graph.lint()
         guard(self, recorded)
 
@@ -45,6 +47,8 @@ class Supernet(fx.GraphModule):
         for name in ("branches", "joints"):
             modules.add_module(name, copy_of(self.get_submodule(name), memo))
         made = Supernet(modules, copy.deepcopy(self.graph, memo), recorded=self.recorded, plan=self.plan, space=self.space)
+        if self.woven is not self.graph:
+            made.woven = copy.deepcopy(self.woven, memo)
         made.training = self.training
         memo[id(self)] = made
         return made
@@ -68,6 +72,16 @@ class Supernet(fx.GraphModule):
         """(task, tap) -> the fusion of that destination."""
         found = {(d.task, d.tap): self.get_submodule(f"joints.{d.task}.{joint_key(d.tap)}") for d in self.plan.destinations}
         return {key: fusion for key, fusion in found.items() if isinstance(fusion, Fusion)}
+
+    def put_fusion(self, task: str, tap: str, fusion: Fusion) -> None:
+        """Another fusion in the place of a destination's own."""
+        joints = self.get_submodule(f"joints.{task}")
+        joints.add_module(joint_key(tap), fusion)
+
+    @property
+    def cut(self) -> frozenset[str]:
+        """Ids of the links that it runs without."""
+        return frozenset[str]().union(*(fusion.cut for fusion in self.fusions.values()))
 
     @property
     def link_operations(self) -> dict[str, dict[str, nn.Module]]:
@@ -117,7 +131,7 @@ class Supernet(fx.GraphModule):
         return max(ends, default=0.0)
 
     def penalty(self, progress: float) -> Tensor:
-        """The sum of the penalties of all rules, a scalar, from the alphas as they are.
+        """The sum of the penalties of all rules, a scalar, from the alphas as they are; a link that was cut has gates of zero.
 
         Args:
             progress: Share of training, 0 to 1.
@@ -126,23 +140,28 @@ class Supernet(fx.GraphModule):
         penalized = {i: rule.penalty for i, rule in enumerate(self.space.links) if isinstance(rule.penalty, Penalty)}
         if not any(penalty.strength_at(progress) > 0 for penalty in penalized.values()):
             return total
-        gates = self.gates()
+        gates, cut = self.gates(), self.cut
         values: dict[int, list[Tensor]] = {}
         for link, fused in self._by_rule():
             if link.rule in penalized and link.id in gates:
-                gate = gates[link.id] * fused.gains() if penalized[link.rule].of == "contribution" else gates[link.id]
+                of_gain = penalized[link.rule].of == "contribution" and link.id not in cut
+                gate = gates[link.id] * fused.gains() if of_gain else gates[link.id]
                 values.setdefault(link.rule, []).append(fused.carrying(gate))
         return sum((penalized[rule](found, progress) for rule, found in values.items()), start=total)
 
     @torch.no_grad()
     def after_alpha_step(self, learning_rate: float, progress: float) -> None:
-        """What follows an optimizer step on the alphas: projection into the gates' domain, and the shrinkage of proximal penalties."""
+        """What follows an optimizer step on the alphas: projection into the gates' domain, and the shrinkage of proximal penalties.
+
+        A link that was cut counts among those of its rule, and stays as it is.
+        """
+        cut = self.cut
         counts: dict[int, int] = {}
         for link in self.links:
             counts[link.rule] = counts.get(link.rule, 0) + 1
         for link, fused in self._by_rule():
             rule = self.space.links[link.rule]
-            if fused.alpha is None:
+            if fused.alpha is None or fused.id in cut:
                 continue
             fused.gate.project(fused.alpha)
             if isinstance(rule.penalty, Penalty):

@@ -32,6 +32,7 @@ class Row:
         gates: Direction -> mean of its gates.
         lr: Learning rate of the weights.
         seconds: Training time of this phase so far, without evaluation.
+        links_cut: How many links were cut while training so far.
     """
 
     phase: str
@@ -46,6 +47,7 @@ class Row:
     gates: Mapping[str, float]
     lr: float
     seconds: float
+    links_cut: int = 0
 
 
 class MetricsLog:
@@ -119,6 +121,7 @@ def _scalars(row: Row) -> list[tuple[str, float]]:
     """(tag, value)."""
     here = f"{row.split}/{row.task}"
     values: dict[str, float | None] = {f"{here}/loss": row.loss, f"{here}/cut_gap": row.cut_gap, "lr": row.lr}
+    values |= {"links_cut": float(row.links_cut)} if row.links_cut else {}
     values |= {f"{here}/{name}": value for name, value in row.metrics.items()}
     values |= {f"{here}/cut/{name}": value for name, value in row.cut_metrics.items()}
     values |= {f"gates/{direction}": value for direction, value in row.gates.items()}

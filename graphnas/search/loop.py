@@ -15,6 +15,7 @@ from graphnas.data import Batch, Data
 from graphnas.errors import RunError
 from graphnas.search import checkpoint, faults, random_state
 from graphnas.search.budget import Budget
+from graphnas.search.cutting import LiveCutting
 from graphnas.search.log import MetricsLog, Row
 from graphnas.search.optimizers import set_learning_rates
 from graphnas.search.progress import Progress, ProgressCallback
@@ -43,6 +44,7 @@ class Phase:
         gates: Direction -> mean gate, for the log.
         on_nan: What follows on a loss or gradient that is not finite: ``stop``, ``skip`` the update, or ``rewind`` to the last checkpoint
             and leave the update out.
+        cutting: Cuts links at the end of epochs; ``None`` to keep all.
         watched: What is written down beside the metrics.
     """
 
@@ -57,6 +59,7 @@ class Phase:
     evaluate_every: Every
     gates: Callable[[], Mapping[str, float]]
     on_nan: Literal["stop", "skip", "rewind"] = "stop"
+    cutting: LiveCutting | None = None
     watched: Watched | None = None
 
 
@@ -144,6 +147,7 @@ class Loop:
                 self._save(stem)
         if self._best:
             self._phase.learner.network.load_state_dict(self._best)
+            self._cut(self._state.best_cut)
         return trained
 
     def _epoch(self, started: float) -> None:
@@ -162,6 +166,7 @@ class Loop:
                 state.epoch += 1
                 state.position = 0
                 phase.learner.balance.after_epoch()
+                self._cut_what_is_due()
             self._around.report(Progress(phase.name, state.step, phase.budget.steps))
             self._measure(batches, epoch_ended=ended)
             self._write(rate, epoch_ended=ended, last=last)
@@ -176,6 +181,17 @@ class Loop:
             clock = time.monotonic()
         else:
             raise AssertionError(f"an epoch has fewer than the {phase.budget.steps_per_epoch} updates that the data promised")
+
+    def _cut_what_is_due(self) -> None:
+        phase, state = self._phase, self._state
+        line = None if phase.cutting is None else phase.cutting.after_epoch(state, state.step / phase.budget.steps)
+        if line is not None:
+            place = f"{phase.name}, step {state.step}"
+            self._around.report(Progress(phase.name, state.step, phase.budget.steps, f"{place}: {line}"))
+
+    def _cut(self, ids: list[str]) -> None:
+        if self._phase.cutting is not None:
+            self._phase.cutting.set(ids)
 
     def _batches(self) -> Iterator[Batch | tuple[Batch, Batch]]:
         """The rest of this epoch: one batch an update, or one for the alphas and one for the weights."""
@@ -284,12 +300,13 @@ class Loop:
         than = None if state.best is None else float(state.best["value"])
         if validation.selects(report, state.step / self._phase.budget.steps, than):
             state.best = {"value": report.value, "step": state.step, "epoch": state.epoch}
+            state.best_cut = list(state.cut)
             self._best = {name: tensor.detach().clone() for name, tensor in self._phase.learner.network.state_dict().items()}
 
     def _rows(self, report: Report | None, rate: float, *, epoch_ended: bool) -> list[Row]:
         state = self._state
         epoch = state.epoch if epoch_ended else state.epoch + 1
-        about = (self._phase.gates(), rate, round(state.train_seconds, 3))
+        about = (self._phase.gates(), rate, round(state.train_seconds, 3), len(state.cut))
         rows: list[Row] = []
         if epoch_ended:
             for task, total in state.loss_sums.items():
@@ -327,6 +344,7 @@ class Loop:
             return
         stem, saved = max(mine, key=lambda pair: pair[1].values["state"]["step"])
         self._state, self._best = restored(saved, self._phase.learner, stem)
+        self._cut(self._state.cut)
         self._saved, self._logged = (stem, self._state.step), saved.values["log_bytes"]
         if saved.note is not None:
             self._around.report(Progress(self._phase.name, self._state.step, self._phase.budget.steps, saved.note))

@@ -28,6 +28,9 @@ class State:
         loss_counts: Task -> how many those are.
         best: Value, step and epoch of what was selected so far.
         left_out: Numbers of the updates that are left out, from 0.
+        at_zero: Link that is not cut -> epochs in a row after which its gates were exactly zero.
+        cut: Ids of the links that were cut while training, in that order.
+        best_cut: Those of them that were cut in what was selected so far.
         train_seconds: Of training alone.
         total_seconds: With evaluation and checkpoints.
     """
@@ -39,6 +42,9 @@ class State:
     loss_counts: dict[str, int] = field(default_factory=dict[str, int])
     best: dict[str, Any] | None = None
     left_out: list[int] = field(default_factory=list[int])
+    at_zero: dict[str, int] = field(default_factory=dict[str, int])
+    cut: list[str] = field(default_factory=list[str])
+    best_cut: list[str] = field(default_factory=list[str])
     train_seconds: float = 0.0
     total_seconds: float = 0.0
 

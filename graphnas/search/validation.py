@@ -9,6 +9,7 @@ from typing import Literal
 from torch import nn
 
 from graphnas.data import Data
+from graphnas.search.cutting import LiveCutting
 from graphnas.search.evaluation import Scores, better, score
 from graphnas.search.precision import Precision
 from graphnas.tasks.base import TaskType
@@ -49,6 +50,7 @@ class Validation:
         metric: The primary's metric that is judged by.
         direction: Whether less or more of it is better.
         after: Share of training before which nothing is selected; ``None`` if the last state is taken in any case.
+        cutting: Knows when all links into the primary are cut: then what is trained is evaluated, and what is shipped with it.
     """
 
     network: nn.Module
@@ -62,17 +64,19 @@ class Validation:
     metric: str
     direction: Literal["min", "max"]
     after: float | None
+    cutting: LiveCutting | None = None
 
     def evaluate(self) -> Report:
         """Scores of now; networks are left in eval mode."""
-        networks = {"network": self.network} | ({} if self.shipped is None else {"shipped": self.shipped})
+        alike = self.cutting is not None and self.cutting.complete
+        networks = {"network": self.network} | ({} if self.shipped is None or alike else {"shipped": self.shipped})
         found = score(
             networks, self.tasks, self.data, "validation", batch_size=self.batch_size, workers=self.workers, precision=self.precision
         )
         own = found["network"][self.primary].metrics[self.metric]
         if self.shipped is None:
             return Report(self.primary, found["network"], None, own, None)
-        cut = found["shipped"][self.primary]
+        cut = found["network" if alike else "shipped"][self.primary]
         return Report(self.primary, found["network"], cut, cut.metrics[self.metric], own - cut.metrics[self.metric])
 
     def selects(self, report: Report, progress: float, than: float | None) -> bool:

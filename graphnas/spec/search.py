@@ -19,6 +19,7 @@ from graphnas.spec.task_pair import TaskPairSpec
 
 __all__ = [
     "AlphaStep",
+    "CutLinks",
     "Every",
     "Finetune",
     "NetworkUse",
@@ -107,6 +108,16 @@ class AlphaStep(Spec):
     """Whether it updates running statistics, as the authors' code does."""
 
 
+class CutLinks(Spec):
+    """When links that converge to zero are cut while training goes on: it gets cheaper, and nothing that is computed changes."""
+
+    telling: ClassVar[str | None] = "when"
+    when: Literal["zero", "never"] = "zero"
+    """zero: once the gate is exactly zero, which proximal penalties and clamped gates lead to; never: at the end alone."""
+    patience: PositiveInt = 2
+    """Epochs in a row at whose end it must be zero, since a projected gate may leave zero again; a cut link does not come back."""
+
+
 def _one_length(epochs: int | None, steps: int | None) -> Iterator[InitErrorDetails]:
     if (epochs is None) == (steps is None):
         yield error_at((), "give epochs or steps, one of them", "epochs: 60")
@@ -149,6 +160,8 @@ class Training(Spec):
     """When a loss or a gradient is not finite: stop; skip that update; or rewind to the last checkpoint and leave it out there."""
     alpha_step: AlphaStep = AlphaStep()
     """What differs in an alpha step from a weight step."""
+    cut_links: CutLinks = Field(default=CutLinks(), examples=[{"patience": 2}, "never"])
+    """When links are cut while training goes on."""
     select: Select = Field(default=Select(), examples=[{"metric": "mean_angle", "after": "ramp_end"}])
     """Which weights become the artifact; the last, if left out."""
     evaluate_every: Every = Field(default=Every(epochs=1), examples=[{"epochs": 5}])
