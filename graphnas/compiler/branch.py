@@ -10,10 +10,11 @@ from typing import Any
 
 from torch import Tensor, fx, nn
 
-from graphnas.compiler.calls import Call, run_log, type_of_value
+from graphnas.compiler.calls import Call, type_of_value
 from graphnas.compiler.checked import ancestors_of, checked_recording, failing
 from graphnas.compiler.detached import require_detachable
 from graphnas.compiler.outputs import prediction_in
+from graphnas.compiler.parts import Example, logged
 from graphnas.compiler.plain import names_of, typed_graph
 from graphnas.compiler.record import refuse_opaque
 from graphnas.compiler.stages import default_taps, first_recorded, no_default
@@ -90,36 +91,38 @@ class Branch:
         """
         refuse_opaque("", module)
         arguments = _arguments(module, example)
-        log = _log(module, arguments)
+        log, inputs = _log(module, arguments)
         if taps is not None:
             wanted = {stage: TapSpec.model_validate(tap) for stage, tap in taps.items()}
-            return Branch._recorded(module, arguments, wanted, log, output, spec, rebuild)
+            return Branch._recorded(module, inputs, wanted, log, output, spec, rebuild)
         return first_recorded(
             default_taps(module, log, arguments),
-            lambda wanted: Branch._recorded(module, arguments, wanted, log, output, spec, rebuild),
+            lambda wanted: Branch._recorded(module, inputs, wanted, log, output, spec, rebuild),
             no_default(module, spec),
         )
 
     @staticmethod
     def _recorded(
         module: nn.Module,
-        arguments: Mapping[str, Tensor],
+        inputs: Example,
         wanted: Mapping[str, TapSpec],
         log: Sequence[Call],
         output: str | int | None,
         spec: NetworkSpec | None,
         rebuild: Callable[[], nn.Module] | None,
     ) -> Branch:
+        arguments = inputs.whole
         requests = resolve_taps(module, wanted, log, spec)
         types = tap_types(module, requests, log, map(type_of_value, arguments.values()))
-        checked = checked_recording(module, arguments, taps=[(request.name, request.select) for request in requests], output=output)
+        checked = checked_recording(module, inputs, taps=[(request.name, request.select) for request in requests], output=output)
         recording = checked.recording
         tap_nodes = {request.name: tap_node(recording, request) for request in requests}
         _require_distinct(tap_nodes, requests)
         names = names_of(recording.graph, tap_nodes)
         found = tuple(_tap(request, types[request.name], names[tap_nodes[request.name]]) for request in requests)
+        small = arguments if checked.fixed_size or inputs.part is None else inputs.part
         recorded, changed = recording.graph, _changed(requests, recording.changed)
-        require_detachable(module, recorded, {name: tap_nodes[name] for name in tap_nodes if name in changed}, arguments)
+        require_detachable(module, recorded, {name: tap_nodes[name] for name in tap_nodes if name in changed}, small)
         return Branch(
             module, recorded, arguments, checked.prediction, found, tap_nodes,
             changed, checked.fixed_size, checked.fixed_precision,
@@ -170,11 +173,10 @@ def _arguments(module: nn.Module, example: Tensor | Mapping[str, Tensor]) -> dic
     return dict(example)
 
 
-def _log(module: nn.Module, arguments: Mapping[str, Tensor]) -> list[Call]:
+def _log(module: nn.Module, arguments: Mapping[str, Tensor]) -> tuple[list[Call], Example]:
     try:
         materialize(module, arguments)
-        with untouched(module):
-            return run_log(module.eval(), arguments)
+        return logged(module, arguments)
     except Exception as error:
         raise failing(module, arguments, error, training=False) from error
 

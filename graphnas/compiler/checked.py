@@ -6,6 +6,7 @@ does not. What the comparison does not confirm is refused.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
@@ -14,6 +15,7 @@ from torch import Tensor, fx, nn
 from graphnas.compiler import intercept, reading
 from graphnas.compiler.modes import Key, Merged, Pair, merge
 from graphnas.compiler.outputs import only_tensor, prediction_in, prediction_node
+from graphnas.compiler.parts import Example, of_whole
 from graphnas.compiler.record import Recording, record
 from graphnas.compiler.refusal import Difference, Refusal
 from graphnas.compiler.torch_typed import paths_of, seed
@@ -39,24 +41,24 @@ class Checked:
     fixed_precision: bool
 
 
-def checked_recording(module: nn.Module, arguments: Mapping[str, Tensor], *, taps: Collection[Key], output: str | int | None) -> Checked:
+def checked_recording(module: nn.Module, example: Example, *, taps: Collection[Key], output: str | int | None) -> Checked:
     """Record a module, and compare.
 
     Args:
         module: Left as it was.
-        arguments: Its inputs by name, batch first.
+        example: Its inputs.
         taps: Names of the wanted values, and keys of their parts: what holds them is looked into.
         output: Which of the outputs is the prediction.
     Raises:
         RecordError: A forward that a graph can't hold; names the line, why, and the nearest tap with which it can be held.
     """
-    if (read := _read(module, arguments, taps, output)) is not None:
+    if (read := _read(module, example, taps, output)) is not None:
         return read
     try:
-        return _cascade(module, arguments, taps, output)
+        return _cascade(module, example, taps, output)
     except Refusal as error:
         problem = error
-    path = _nearest(module, arguments, problem.path, output)
+    path = _nearest(module, example, problem.path, output)
     raise problem.with_tap(path) from problem.__cause__
 
 
@@ -69,23 +71,23 @@ def ancestors_of(names: Iterable[str]) -> frozenset[str]:
     return frozenset(found)
 
 
-def _read(module: nn.Module, arguments: Mapping[str, Tensor], taps: Collection[Key], output: str | int | None) -> Checked | None:
+def _read(module: nn.Module, example: Example, taps: Collection[Key], output: str | int | None) -> Checked | None:
     """The recording of a network that was lowered from its spec; ``None`` where it has to be recorded, or fails."""
     ancestors = ancestors_of(name for name, _ in taps)
     if not reading.reads(module, ancestors):
         return None
     try:
-        recording = reading.read(module, arguments, ancestors)
+        recording = reading.read(module, example, ancestors)
     except Exception:  # noqa: BLE001 - whatever a module of a plugin raises: recording it finds out what there is to say
         return None
     return Checked(recording, prediction_node(recording.graph, output, module), fixed_size=False, fixed_precision=False)
 
 
-def _nearest(module: nn.Module, arguments: Mapping[str, Tensor], path: str, output: str | int | None) -> str | None:
+def _nearest(module: nn.Module, example: Example, path: str, output: str | int | None) -> str | None:
     """The innermost module around a fault that can be a tap as a whole, found by trial."""
     while path:
         try:
-            if path in _cascade(module, arguments, [(path, None)], output).recording.values:
+            if path in _cascade(module, example, [(path, None)], output).recording.values:
                 return path
         except RecordError:
             pass
@@ -93,35 +95,44 @@ def _nearest(module: nn.Module, arguments: Mapping[str, Tensor], path: str, outp
     return None
 
 
-def _cascade(module: nn.Module, arguments: Mapping[str, Tensor], taps: Collection[Key], output: str | int | None) -> Checked:
+def _cascade(module: nn.Module, example: Example, taps: Collection[Key], output: str | int | None) -> Checked:
     try:
-        return _attempt(module, arguments, taps, output)
+        return _attempt(module, example, taps, output)
     except Refusal as error:
         if not error.data_dependent:
             raise
         try:
-            return _attempt(module, arguments, taps, output, exporting=True)
+            return _attempt(module, example, taps, output, exporting=True)
         except Refusal as other:
             looks = other.data_dependent or isinstance(other, Difference)
             raise (error if looks else other) from None
 
 
-def _attempt(
-    module: nn.Module, arguments: Mapping[str, Tensor], taps: Collection[Key], output: str | int | None, *, exporting: bool = False
-) -> Checked:
+def _attempt(module: nn.Module, example: Example, taps: Collection[Key], output: str | int | None, *, exporting: bool = False) -> Checked:
     ancestors = ancestors_of(name for name, _ in taps)
-    evaluated = _recorded(module, arguments, ancestors, training=False, exporting=exporting)
-    trained = _recorded(module, arguments, ancestors, training=True, exporting=exporting)
+    evaluated = _recorded_or_sized(module, example, ancestors, training=False, exporting=exporting)
+    trained = _recorded_or_sized(module, example, ancestors, training=True, exporting=exporting)
     merged = _merged(module, evaluated, trained, taps, output)
     graph = merged.recording.graph
     try:
-        fixed_size, fixed_precision = verify(module, graph, arguments)
+        fixed_size, fixed_precision = verify(module, graph, example.whole, example.part)
     except Difference as error:
         with untouched(module):
-            path = error.path or first_difference(module, {False: evaluated, True: trained}, arguments)
+            path = error.path or first_difference(module, {False: evaluated, True: trained}, example.whole)
         begins = f"; it begins in {path}" if path and not error.path else ""
         raise Difference(f"{error.message}{begins}", path=path, otherwise=error.otherwise) from None
     return Checked(merged.recording, merged.prediction, fixed_size, fixed_precision)
+
+
+def _recorded_or_sized(module: nn.Module, example: Example, ancestors: frozenset[str], *, training: bool, exporting: bool) -> Recording:
+    """The recording of the whole images, without computing with them where a part stands for them."""
+    if example.part is not None and example.hollow is not None:
+        with contextlib.suppress(Exception):  # whatever there is to say is said of the whole images
+            small = _recorded(module, example.part, ancestors, training=training, exporting=exporting)
+            large = _recorded(example.hollow.module, example.hollow.arguments, ancestors, training=training, exporting=exporting)
+            if (recording := of_whole(small, large.graph)) is not None:
+                return recording
+    return _recorded(module, example.whole, ancestors, training=training, exporting=exporting)
 
 
 def _recorded(

@@ -20,6 +20,7 @@ from torch import Tensor, fx, nn
 from graphnas.compiler.calls import tensors_in, type_of_value
 from graphnas.compiler.meta import set_changed_inputs, set_shared_inputs, set_type
 from graphnas.compiler.narrowing import is_mapping
+from graphnas.compiler.parts import Example, of_whole
 from graphnas.compiler.record import Recording, refuse_opaque
 from graphnas.compiler.torch_typed import paths_of, seed, storage_of, version_of
 from graphnas.compiler.values import ScopedGraph
@@ -75,12 +76,12 @@ def _is_readable(node: fx.Node) -> bool:
     return node.op in ("placeholder", "output")
 
 
-def read(module: nn.Module, arguments: Mapping[str, Tensor], ancestors: Collection[str]) -> Recording:
+def read(module: nn.Module, example: Example, ancestors: Collection[str]) -> Recording:
     """The recording of a module that ``reads`` says yes to, with what either mode changes in place.
 
     Args:
         module: The module; left as it was.
-        arguments: Its inputs by name.
+        example: Its inputs.
         ancestors: Paths of the modules that a recording looks into.
     Raises:
         Refusal: The module, or one that holds its nodes' modules, has hooks.
@@ -89,16 +90,25 @@ def read(module: nn.Module, arguments: Mapping[str, Tensor], ancestors: Collecti
         if path in ancestors:
             refuse_opaque(path, submodule)
     assert isinstance(module, Lowered)
-    runs: dict[bool, _Run] = {}
-    for training in (False, True):
-        with untouched(module), torch.no_grad():
-            module.train(training)
-            seed(0)
-            runs[training] = _Run(module, arguments)
-    evaluated, trained = runs[False], runs[True]
+    given = example.whole if example.part is None else example.part
+    evaluated, trained = (_run(module, given, training=training) for training in (False, True))
     whole = {path: node for (path, key), node in evaluated.made.items() if key is None}
     parts = {(path, key): node for (path, key), node in evaluated.made.items() if key is not None}
-    return Recording(evaluated.graph, whole, parts, evaluated.changed | trained.changed)
+    recording = Recording(evaluated.graph, whole, parts, evaluated.changed | trained.changed)
+    if example.hollow is None:
+        return recording
+    assert isinstance(example.hollow.module, Lowered)
+    large = _run(example.hollow.module, example.hollow.arguments, training=False)
+    sized = of_whole(recording, large.graph)
+    assert sized is not None
+    return sized
+
+
+def _run(module: Lowered, arguments: Mapping[str, Tensor], *, training: bool) -> _Run:
+    with untouched(module), torch.no_grad():
+        module.train(training)
+        seed(0)
+        return _Run(module, arguments)
 
 
 class _Run:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Generator, Iterable, Mapping
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from graphnas.compiler import intercept
@@ -30,11 +31,24 @@ def larger(arguments: Mapping[str, Tensor]) -> dict[str, Tensor]:
 _SIDE = 160  # pixels; of larger images a part tells as much about a recording, at a fraction of the cost
 
 
+def has_large_images(arguments: Mapping[str, Tensor]) -> bool:
+    return any(value.dim() == 4 and min(value.shape[2:]) > _SIDE for value in arguments.values())
+
+
+def cropped(arguments: Mapping[str, Tensor], rows: int, columns: int) -> dict[str, Tensor]:
+    """The same samples with a part of each image."""
+    return {name: value[:, :, :rows, :columns] if value.dim() == 4 else value for name, value in arguments.items()}
+
+
+def _first(arguments: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value[:1] for name, value in arguments.items()}
+
+
 def _parts(arguments: Mapping[str, Tensor]) -> list[list[dict[str, Tensor]]]:
     """Parts of large images, of one sample, as in ``_other_sizes``; none of small ones."""
-    if not any(value.dim() == 4 and min(value.shape[2:]) > _SIDE for value in arguments.values()):
+    if not has_large_images(arguments):
         return []
-    return [[_cropped(arguments, rows, columns) for rows, columns in ((96, 64), (64, 96), (77, 61))]]
+    return [[cropped(_first(arguments), rows, columns) for rows, columns in ((96, 64), (64, 96), (77, 61))]]
 
 
 def _other_sizes(arguments: Mapping[str, Tensor]) -> list[list[dict[str, Tensor]]]:
@@ -47,15 +61,8 @@ def _other_sizes(arguments: Mapping[str, Tensor]) -> list[list[dict[str, Tensor]
     return [*_parts(arguments), [_padded(arguments, right, down) for right, down in ((64, 32), (32, 64), (13, 7))]]
 
 
-def _cropped(arguments: Mapping[str, Tensor], rows: int, columns: int) -> dict[str, Tensor]:
-    return {name: value[:1, :, :rows, :columns] if value.dim() == 4 else value[:1] for name, value in arguments.items()}
-
-
 def _padded(arguments: Mapping[str, Tensor], right: int, down: int) -> dict[str, Tensor]:
-    return {
-        name: torch.nn.functional.pad(value[:1], (0, right, 0, down)) if value.dim() == 4 else value[:1]
-        for name, value in arguments.items()
-    }
+    return {name: F.pad(value, (0, right, 0, down)) if value.dim() == 4 else value for name, value in _first(arguments).items()}
 
 
 @contextlib.contextmanager
@@ -85,7 +92,7 @@ def untouched(module: nn.Module) -> Generator[None]:
         with torch.no_grad():
             for submodule, name, buffer, value in buffers:
                 own_buffers(submodule)[name] = buffer
-                if not torch.equal(buffer, value):
+                if buffer.is_meta or not torch.equal(buffer, value):
                     buffer.copy_(value)
 
 
@@ -128,9 +135,17 @@ def shape_of(graph: fx.Graph) -> list[Any]:
     ]
 
 
-def verify(module: nn.Module, graph: fx.Graph, arguments: Mapping[str, Tensor]) -> tuple[bool, bool]:
+def verify(
+    module: nn.Module, graph: fx.Graph, arguments: Mapping[str, Tensor], part: Mapping[str, Tensor] | None = None
+) -> tuple[bool, bool]:
     """Compare a recording with the module: eval with one more sample, train with one seed.
 
+    Args:
+        module: Left as it was.
+        graph: Its recording.
+        arguments: Its inputs by name.
+        part: A part of them on which it does the same. It is compared with in their place, unless the size of the images makes a
+            difference.
     Returns:
         Whether other image sizes, and whether autocast, make the recording give other results than the module.
 
@@ -139,18 +154,39 @@ def verify(module: nn.Module, graph: fx.Graph, arguments: Mapping[str, Tensor]) 
     """
     replayed = fx.GraphModule(module, graph)
     with untouched(module):
-        for training in (False, True):
-            module.train(training)
-            replayed.train(training)
-            _compare(module, replayed, arguments, "train" if training else "eval")
+        if not _agree(module, replayed, part):
+            _compare_in_both_modes(module, replayed, arguments)
+            part = None
         module.eval()
         replayed.eval()
         fixed_size = any(_first_answers(module, replayed, _other_sizes(arguments)))
+        if fixed_size and part is not None:
+            _compare_in_both_modes(module, replayed, arguments)
+            module.eval()
+            replayed.eval()
         with _autocast(arguments):
             answers = [] if fixed_size else _first_answers(module, replayed, _parts(arguments))
             if answers and not any(answers):
                 return fixed_size, False
             return fixed_size, _differs(module, replayed, arguments) is True
+
+
+def _agree(module: nn.Module, replayed: nn.Module, part: Mapping[str, Tensor] | None) -> bool:
+    """Whether they were compared on a part of the images, and do not differ there."""
+    if part is None:
+        return False
+    try:
+        _compare_in_both_modes(module, replayed, part)
+    except Difference:  # of something baked in that is another at this size: the whole images decide
+        return False
+    return True
+
+
+def _compare_in_both_modes(module: nn.Module, replayed: nn.Module, arguments: Mapping[str, Tensor]) -> None:
+    for training in (False, True):
+        module.train(training)
+        replayed.train(training)
+        _compare(module, replayed, arguments, "train" if training else "eval")
 
 
 def _first_answers(module: nn.Module, replayed: nn.Module, groups: Iterable[Iterable[dict[str, Tensor]]]) -> list[bool]:

@@ -15,6 +15,7 @@ import graphnas as gn
 from graphnas.compiler import infer, lower
 from graphnas.compiler.checked import ancestors_of
 from graphnas.compiler.meta import changed_inputs, shared_inputs, type_of
+from graphnas.compiler.parts import Example
 from graphnas.compiler.reading import Lowered, read, reads
 from graphnas.compiler.record import Recording, record
 from graphnas.compiler.verify import shape_of, untouched, verify
@@ -52,7 +53,7 @@ def facts(recording: Recording) -> dict[str, Any]:
 def assert_read_is_recorded(module: Lowered, ancestors: frozenset[str]) -> Recording:
     assert reads(module, ancestors)
     state = copy.deepcopy(module.state_dict())
-    found = read(module, X, ancestors)
+    found = read(module, Example(X), ancestors)
     torch.testing.assert_close(module.state_dict(), state, rtol=0, atol=0)
     evaluated, trained = (recorded(module, ancestors, training=training) for training in (False, True))
     assert facts(found) == facts(evaluated)
