@@ -132,10 +132,10 @@ def _status(field: str) -> int:
 
 
 def alone(module: str, *arguments: str) -> float:
-    """The number that ``python -m benchmarks.MODULE ARGUMENTS`` prints in a process of its own."""
+    """The number that ``python -m benchmarks.MODULE ARGUMENTS`` prints last, in a process of its own."""
     command = [sys.executable, "-m", f"benchmarks.{module}", *arguments]
     done = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603 - a module of this folder
-    return float(done.stdout)
+    return float(done.stdout.splitlines()[-1])
 
 
 def arguments(doc: str | None, *, rounds: int) -> argparse.ArgumentParser:

@@ -25,6 +25,15 @@ class Tower(nn.Module):
         self.stages = tuple(stages)
         self.read = tuple(read)
 
+    def forward(self, image: Tensor) -> Tensor:
+        """(N, 3, H, W) -> the prediction of the network alone."""
+        x = self.stem(image)
+        values: list[Tensor] = []
+        for block in self.blocks:
+            x = block(x)
+            values.append(x)
+        return self.head([values[i] for i in self.read])
+
     def stem(self, image: Tensor) -> Tensor:
         """(N, 3, H, W) -> what the first block reads."""
         raise NotImplementedError

@@ -1,0 +1,123 @@
+"""One step of a search, alphas and then weights: graphnas against the procedure written by hand, and against the authors' code.
+
+    python -m benchmarks.search_step [--pairs vit-tiny-128 ...] [--reference DIR] [--rounds 9] [--no-memory] [--json FILE]
+
+Two equal branches (surface normals, 11 classes) with the links of Aux-NAS. The procedure by hand (benchmarks/reference/) is the paper's in
+plain PyTorch; with a checkout of github.com/ethanygao/Aux-NAS as --reference (needs einops) the authors' own code runs in turn as well, on
+the vision transformers, and ratios are to it. All descend the same losses by Adam, from random weights. Memory is the peak above the
+model, each in a process of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+import graphnas as gn
+from benchmarks import measure
+from benchmarks.pairs import CHANNELS, PAIRS, TASKS, WEIGHTS, Pair, as_batch
+from benchmarks.reference.authors import AuthorsSearch
+from benchmarks.reference.losses import both
+from benchmarks.reference.search import Search
+from graphnas.search.balance import Setting, WeightedSum
+from graphnas.search.optimizers import build_optimizer
+from graphnas.search.precision import Precision
+from graphnas.search.step import Learner, alternate_step, joint_step
+from graphnas.spec import SearchSpaceSpec
+from graphnas.spec.optimizer import Optimizer
+
+PROGRESS = 0.6  # the penalty is on
+Step = Callable[[], object]
+
+
+def authors(pair: Pair, checkout: Path) -> Step:
+    search = AuthorsSearch(checkout, pair.encoder, pair.head["channels"], pair.widths[0], CHANNELS["segmentation"])
+    first, second = pair.batches()
+    return lambda: search.step(first, second, PROGRESS)
+
+
+def by_hand(pair: Pair) -> Step:
+    net = pair.by_hand()
+    search = Search(net, both, torch.optim.Adam(net.weights(), lr=1e-4), torch.optim.Adam(net.alphas(), lr=1e-2))
+    first, second = pair.batches()
+    return lambda: search.step(first, second, PROGRESS)
+
+
+def learner_of(net: gn.Supernet) -> Learner:
+    """What ``graphnas search`` trains, with the settings of the others."""
+    alphas = {id(alpha) for alpha in net.alpha_parameters()}
+    named = [(name, parameter) for name, parameter in net.named_parameters() if id(parameter) in alphas]
+    return Learner(
+        network=net, tasks=TASKS, balance=WeightedSum.model_validate({"weights": WEIGHTS}).start(Setting("normals", tuple(TASKS))),
+        weights=build_optimizer(Optimizer(type="adam", lr=1e-4), net.named_weight_parameters()),
+        alphas=build_optimizer(Optimizer(type="adam", lr=1e-2), named),
+        precision=Precision(torch.device("cpu")), penalty=net.penalty, after_alpha_step=net.after_alpha_step,
+    )  # fmt: skip
+
+
+def exact(pair: Pair) -> Step:
+    space = gn.load_spec("aux-nas")
+    assert isinstance(space, SearchSpaceSpec)
+    learner = learner_of(pair.supernet(space))
+    first, second = (as_batch(drawn) for drawn in pair.batches())
+    return lambda: alternate_step(learner, first, second, PROGRESS)
+
+
+def joint(pair: Pair) -> Step:
+    space = gn.load_spec("aux-nas")
+    assert isinstance(space, SearchSpaceSpec)
+    learner = learner_of(pair.supernet(space))
+    batch = as_batch(pair.batches()[0])
+    return lambda: joint_step(learner, batch, PROGRESS)
+
+
+OURS = {"exact": exact, "joint": joint}
+LABELS = {"authors": "the authors' code", "by hand": "by hand", "exact": "graphnas", "joint": "graphnas, joint step"}
+
+
+def step_of(name: str, pair: Pair, options: argparse.Namespace) -> Step:
+    if name == "authors":
+        return authors(pair, options.reference)
+    return by_hand(pair) if name == "by hand" else OURS[name](pair)
+
+
+def names_for(pair: Pair, options: argparse.Namespace) -> list[str]:
+    theirs = ["authors"] if options.reference is not None and "img_size" in pair.encoder else []
+    return [*theirs, "by hand", *OURS]
+
+
+def main() -> None:
+    parser = measure.arguments(__doc__, rounds=9)
+    parser.add_argument("--pairs", nargs="+", choices=list(PAIRS), default=list(PAIRS))
+    parser.add_argument("--reference", type=Path, help="a checkout of the authors' repository")
+    parser.add_argument("--no-memory", action="store_true")
+    parser.add_argument("--memory-of", help=argparse.SUPPRESS)
+    options = measure.prepared(parser)
+    if options.memory_of is not None:
+        print(measure.peak_mib(step_of(options.memory_of, PAIRS[options.pairs[0]], options)))
+        return
+    rows = []
+    print("pair | what | wall s | busy s | ratio | MiB | ratio")
+    for name in options.pairs:
+        pair = PAIRS[name]
+        names = names_for(pair, options)
+        timings = measure.in_turn({what: step_of(what, pair, options) for what in names}, options.rounds)
+        reference = [] if options.reference is None else ["--reference", str(options.reference)]
+        memory = {} if options.no_memory else {
+            what: measure.alone("search_step", "--memory-of", what, "--pairs", name, *reference) for what in names
+        }  # fmt: skip
+        for what in names:
+            row = {"pair": name, "what": LABELS[what], "against": LABELS[names[0]], **timings.row(what, names[0])}
+            if memory:
+                row |= {"memory_mib": memory[what], "memory_ratio": memory[what] / memory[names[0]]}
+            rows.append(row)
+            shown = [row["wall_s"], row["busy_s"], row["ratio"], row.get("memory_mib", float("nan")), row.get("memory_ratio", float("nan"))]
+            print(" | ".join([name, LABELS[what], *(f"{value:.3g}" for value in shown)]), flush=True)
+    measure.write(options, rows=rows)
+
+
+if __name__ == "__main__":
+    main()
