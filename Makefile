@@ -79,6 +79,7 @@ docs: $(VENV)/.installed
 	$(BIN)/python docs/specs.py
 	$(BIN)/python docs/copies.py
 	$(BIN)/graphnas compile examples/quickstart/search.yaml --graph docs/quickstart.svg
+	$(BIN)/python docs/pictures.py
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -13,7 +13,7 @@ from graphnas.errors import GraphNASError, Where
 if TYPE_CHECKING:
     from graphnas.cli.summary import Summary
     from graphnas.compiler import Supernet
-    from graphnas.spec import NetworkSpec, SearchSpaceSpec, SearchSpec, TaskPairSpec
+    from graphnas.spec import FusionSpec, NetworkSpec, SearchSpaceSpec, SearchSpec, TaskPairSpec
 
 DRAWINGS = (".svg", ".mmd")
 
@@ -51,7 +51,7 @@ def _search(spec: SearchSpec, graph: Path | None, *, verbose: bool, as_json: boo
 
     net = compile_spec(spec)
     if graph is not None:
-        _draw(net, graph)
+        draw(net, graph)
     summary = summarize(spec, net)
     if as_json:
         show_json(summary.as_json())
@@ -61,7 +61,8 @@ def _search(spec: SearchSpec, graph: Path | None, *, verbose: bool, as_json: boo
     _print(summary)
 
 
-def _draw(net: Supernet, file: Path) -> None:
+def draw(net: Supernet, file: Path) -> None:
+    """Draw a supernet into a file, as SVG or Mermaid by its suffix."""
     from graphnas.cli.mermaid import mermaid
     from graphnas.cli.picture import picture
     from graphnas.cli.svg import svg
@@ -70,8 +71,31 @@ def _draw(net: Supernet, file: Path) -> None:
     vanishing = [index for index, rule in enumerate(net.space.links) if rule.converges_to == "zero"]
     graphs = {task: branch.graph for task, branch in net.recorded.items()}
     captions = {task: f"{short(branch.graph.parameters)} parameters, {short(branch.macs)} MACs" for task, branch in net.recorded.items()}
-    drawn = picture(graphs, captions, net.links, net.primary, vanishing)
+    drawn = picture(graphs, captions, net.links, net.primary, vanishing, _notes(net))
     file.write_text(svg(drawn) if file.suffix == ".svg" else mermaid(drawn), encoding="utf-8")
+
+
+def _notes(net: Supernet) -> list[str]:
+    """What the destinations of links do with their own value and with what arrives, a line for those that do the same."""
+    tasks: dict[str, list[str]] = {}
+    for task in net.tasks:
+        combines = {destination.combine for destination in net.plan.destinations if destination.task == task}
+        for line in (_fused(combine, net.space.fusion_of(task, net.primary)) for combine in sorted(combines)):
+            tasks.setdefault(line, []).append(task)
+    return [f"{', '.join(found)}: {line}" for line, found in tasks.items()]
+
+
+def _fused(combine: str, fusion: FusionSpec) -> str:
+    from graphnas.spec.link_checks import name_of
+
+    if combine == "replace":
+        return "what arrives takes the place of the own value"
+    own = "the own value" if fusion.own is None else f"{name_of(fusion.own, 'op')} of the own value"
+    sum_ = f"{own} and what arrives, {'added' if combine == 'add' else 'mixed by shares of 1'}"
+    after = [name for name in (fusion.norm.type, fusion.activation) if name != "none"]
+    if not after:
+        return sum_
+    return f"{sum_}; {' and '.join(after)} of {'the sum' if fusion.on == 'sum' else 'what arrives'}"
 
 
 def _print_graphs(net: Supernet) -> None:

@@ -44,11 +44,13 @@ class Picture:
         columns: The branches.
         links: The candidate links.
         vanishing: Rules (by index) whose links are gone at inference.
+        notes: Lines below the legend.
     """
 
     columns: tuple[Column, ...]
     links: tuple[Link, ...]
     vanishing: frozenset[int]
+    notes: tuple[str, ...] = ()
 
     def vanishes(self, link: Link) -> bool:
         return link.rule in self.vanishing
@@ -66,7 +68,12 @@ class Picture:
 
 
 def picture(
-    graphs: Mapping[str, Graph], captions: Mapping[str, str], links: Sequence[Link], primary: str, vanishing: Iterable[int]
+    graphs: Mapping[str, Graph],
+    captions: Mapping[str, str],
+    links: Sequence[Link],
+    primary: str,
+    vanishing: Iterable[int],
+    notes: Iterable[str] = (),
 ) -> Picture:
     """The picture of branches and of the links between them.
 
@@ -76,10 +83,11 @@ def picture(
         links: The candidate links.
         primary: The primary task.
         vanishing: Rules (by index) whose links are gone at inference.
+        notes: Lines to print below the legend.
     """
     tasks = [primary, *(task for task in graphs if task != primary)]
     columns = tuple(_column(task, graphs[task], captions[task], task == primary) for task in tasks)
-    return Picture(columns, tuple(links), frozenset(vanishing))
+    return Picture(columns, tuple(links), frozenset(vanishing), tuple(notes))
 
 
 def _column(task: str, graph: Graph, caption: str, primary: bool) -> Column:

@@ -11,7 +11,7 @@ from graphnas.cli.options import common, json_output
 
 @click.command("prune", short_help="Cut, test and save a run whose training is over.")
 @click.argument("run", type=click.Path(path_type=Path), metavar="RUN")
-@click.option("--force", is_flag=True, help="Cut links that have not converged to zero, too; the certificate says so.")
+@click.option("--force", is_flag=True, help="Cut links that have not converged, too; the certificate says so.")
 @json_output
 @common
 def command(run: Path, force: bool, as_json: bool) -> None:

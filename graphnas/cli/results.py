@@ -49,8 +49,12 @@ def _seconds(seconds: float | None) -> int | str | None:
 
 
 def certificate_lines(certificate: Certificate) -> list[str]:
-    """Whether the pruned network is exactly the single-task network; if not, what differs."""
-    if certificate.holds:
+    """Whether the pruned network is exactly the single-task network; if not, what differs, or what of more it costs."""
+    if certificate.keeps != "primary":
+        what = "links and the branches that they start from" if certificate.keeps == "all" else "fusions"
+        cost = f"{certificate.macs_ratio:.2f} x the MACs and {certificate.parameters_ratio:.2f} x the parameters of the single-task network"
+        lines = [f"certificate: {what} stay at inference (inference: {certificate.keeps}): {cost}, {certificate.kept_links} links"]
+    elif certificate.holds:
         lines = [
             "certificate: the pruned network is the single-task network: names, shapes, operations, MACs, parameters and outputs are equal"
         ]
@@ -65,7 +69,10 @@ def certificate_lines(certificate: Certificate) -> list[str]:
         }
         differing = ", ".join(name for name, equal in checks.items() if not equal)
         lines = [f"certificate: the pruned network is not the single-task network: {differing} differ"]
-    if certificate.forced:
+    if certificate.binary_links:
+        most = f"the farthest gate was {certificate.largest_rounding:.2g} from that"
+        lines.append(f"{certificate.binary_links} links were to converge to 0 or 1; {most}")
+    if certificate.forced and certificate.cut_links:
         most = f"the largest contributed {certificate.largest_contribution:.2g}"
         lines.append(f"forced: {certificate.cut_links} links were cut that had not all converged to zero; {most}")
     return lines

@@ -79,6 +79,7 @@ class Summary:
 def summarize(spec: SearchSpec, net: Supernet) -> Summary:
     """Count branches, links and costs of a compiled search."""
     from graphnas.compiler.macs import count_macs
+    from graphnas.prune import cut_view
 
     branches = tuple(
         BranchRow(
@@ -95,6 +96,8 @@ def summarize(spec: SearchSpec, net: Supernet) -> Summary:
     example = {name: value for branch in net.recorded.values() for name, value in branch.example.items()}
     was_training = net.training
     supernet_macs = count_macs(net.eval(), example)
+    kept = None if net.space.constraints.inference == "primary" else cut_view(net).eval()
+    alphas = {id(alpha) for alpha in net.alphas.values()}  # constants at inference
     net.train(was_training)
     return Summary(
         primary=net.primary,
@@ -103,10 +106,8 @@ def summarize(spec: SearchSpec, net: Supernet) -> Summary:
         proven=net.plan.proven,
         weights={task: branch.weights for task, branch in net.recorded.items() if branch.weights},
         training=_cost(spec, any(True for _ in net.alpha_parameters()), supernet_macs, own.macs),
-        inference_macs=own.macs if net.space.constraints.inference == "primary" else count_macs(net.view([net.primary]), example),
-        inference_parameters=own.parameters
-        if net.space.constraints.inference == "primary"
-        else sum(p.numel() for p in net.view([net.primary]).parameters()),
+        inference_macs=own.macs if kept is None else count_macs(kept, example),
+        inference_parameters=own.parameters if kept is None else sum(p.numel() for p in kept.parameters() if id(p) not in alphas),
     )
 
 

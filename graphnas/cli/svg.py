@@ -125,6 +125,9 @@ def _legend(picture: Picture, y: float) -> tuple[list[str], float]:
             parts.append(f'<path class="link" d="M{LEFT},{y} h40" stroke="{COLORS[direction]}"{dash} marker-end="url(#{direction})"/>')
             parts.append(_text(LEFT + 52, y + 4, text, ""))
             y += 22
+    for note in picture.notes:
+        parts.append(_text(LEFT, y + 4, note, "small"))
+        y += 20
     return parts, y + 4
 
 

@@ -54,6 +54,7 @@ class Learner:
         weights: Optimizer of the weights.
         alphas: Optimizer of the alphas; ``None`` where there are none.
         penalty: Share of training -> scalar, of the alphas; ``None`` where there is none.
+        before_step: Called with the share of training before every update; ``None`` where nothing changes with it.
         after_alpha_step: Called with the alphas' learning rate and the share of training after their step.
         precision: Device and number format.
         clip_gradient: Largest norm of the weights' gradient.
@@ -67,6 +68,7 @@ class Learner:
     precision: Precision
     alphas: torch.optim.Optimizer | None = None
     penalty: Callable[[float], Tensor] | None = None
+    before_step: Callable[[float], None] | None = None
     after_alpha_step: Callable[[float, float], None] | None = None
     clip_gradient: float | None = None
     freeze_batch_norm: bool = False

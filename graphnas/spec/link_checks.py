@@ -52,10 +52,10 @@ def _gates(rule: LinkRule) -> Iterator[InitErrorDetails]:
     kind = None if penalty is None else name_of(penalty, "type")
     if kind == "proximal" and gate != "projected01":
         yield error_at(("penalty",), f"a proximal penalty needs gates that can be exactly 0, {gate} can't", "gate: {function: projected01}")
-    elif kind == "proximal" and rule.gate.train_with == "weights":
-        message = "a proximal penalty follows the steps of the alphas, and these gates are trained with the weights"
-        yield error_at(("penalty",), message, "train_with: alphas")
-    if kind == "entropy" and gate == "clamp11":
+    if gate == "projected01" and rule.gate.train_with == "weights":
+        message = "projected01 is put back into [0, 1] after the steps of the alphas, and these gates are trained with the weights"
+        yield error_at(("gate", "train_with"), message, "train_with: alphas, or function: clamp01")
+    elif kind == "entropy" and gate == "clamp11":
         yield error_at(("penalty",), "entropy is that of a probability, and gates of clamp11 may be negative", "gate: {function: clamp01}")
     if isinstance(penalty, Penalty) and penalty.of == "gate" and not rule.gate.trainable:
         yield error_at(("penalty",), f"no penalty can move gates that are {gate}", "leave penalty out, or of: contribution")

@@ -39,11 +39,11 @@ networks: {"*": {use: network.yaml}}
 space:
   links:
     - direction: auxiliary -> primary
-      operations: [scale]
+      operations: [flipped]
       gate: {function: tanh01, initial: 0.3}
       penalty: {type: l2, strength: 10}
       converges_to: zero
-    - {direction: primary -> auxiliary, operations: [scale], converges_to: free}
+    - {direction: primary -> auxiliary, operations: [flipped], converges_to: free}
 balance: geometric_mean
 training:
   steps: 2
@@ -86,7 +86,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_a_search_uses_all_of_them(recipes: dict[str, Any], folder: Path) -> None:
     net = gn.compile(gn.load_spec("search.yaml"))
-    assert {name for operations in net.link_operations.values() for name in operations} == {"scale"}
+    assert {name for operations in net.link_operations.values() for name in operations} == {"flipped"}
     [gate] = [gate for link, gate in net.gates().items() if link.startswith("classes")]
     assert gate.item() == pytest.approx(0.3)
     assert gn.penalty(net, progress=1).item() == pytest.approx(10 * 0.3**2)
