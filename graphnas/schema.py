@@ -56,8 +56,8 @@ class GivenHere(str):
 
 
 def absolute(value: Any) -> Any:
-    """Text as an absolute path; starts from the folder of the document under validation. Anything else as it is."""
-    if not isinstance(value, str) or value == "":
+    """Text as an absolute path; starts from the folder of the document under validation. A URL, and anything else, as it is."""
+    if not isinstance(value, str) or value == "" or re.match(r"[A-Za-z][A-Za-z0-9+.-]*://|pipe:", value):
         return value
     folder = None if isinstance(value, GivenHere) else FOLDER.get()
     return os.path.normpath(os.path.join(folder or os.getcwd(), os.path.expanduser(value)))

@@ -55,6 +55,8 @@ class Records(ABC):
 
     ids: Sequence[str]
     """Names of the samples, unique, in a fixed order."""
+    together: int = 1
+    """How many shards samples are drawn from at a time, where they are drawn by shards."""
 
     @abstractmethod
     def keys(self, index: int) -> Collection[str]:
@@ -86,6 +88,10 @@ class Records(ABC):
 
     def stamp(self, index: int, key: str) -> str | None:
         """What changes when the stored value does: path, size and time of its file. ``None`` if there is no such thing."""
+        return None
+
+    def shard(self, index: int) -> str | None:
+        """The piece of the data that a sample lies in, where samples of one are to be drawn near each other; ``None`` where not."""
         return None
 
 

@@ -42,10 +42,15 @@ class Loading:
     pin_memory: bool = False
 
 
-def default_folder() -> str:
+def home_folder() -> str:
     """Where a user's caches lie."""
     home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    return os.path.join(home, "graphnas", "samples")
+    return os.path.join(home, "graphnas")
+
+
+def default_folder() -> str:
+    """Where a user's decoded samples lie."""
+    return os.path.join(home_folder(), "samples")
 
 
 class DiskCache:

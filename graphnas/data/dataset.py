@@ -10,6 +10,7 @@ from typing import Literal, overload
 from graphnas.data.batches import Batch, Maker, Normalization, Plan, Server
 from graphnas.data.samples import Item, Sample, Samples
 from graphnas.data.skipping import Skips
+from graphnas.data.splits import by_shards
 from graphnas.errors import DataError
 from graphnas.graph.types import Image, ValueType
 
@@ -134,8 +135,7 @@ class Data:
         Raises:
             DataError: A sample can't be read.
         """
-        order = list(self._labeled)
-        self._random("order", epoch).shuffle(order)
+        order = self._shuffled(self._labeled, "order", epoch)
         streams = [order]
         if halves:
             middle = len(order) // 2
@@ -188,9 +188,9 @@ class Data:
         lap = 0
         while True:
             lap += 1
-            order = list(self._any)
-            self._random("auxiliary", epoch, lap).shuffle(order)
-            yield from ((item, lap) for item in order)
+            yield from ((item, lap) for item in self._shuffled(self._any, "auxiliary", epoch, lap))
 
-    def _random(self, *what: object) -> Random:
-        return Random("/".join(map(str, (*what, self._samples.seed))))
+    def _shuffled(self, items: Sequence[Item], *what: object) -> list[Item]:
+        order = list(items)
+        Random("/".join(map(str, (*what, self._samples.seed)))).shuffle(order)
+        return by_shards(order, self._samples.records)

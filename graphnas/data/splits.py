@@ -10,6 +10,9 @@ import hashlib
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
+from graphnas.data.base import Part, Records
+from graphnas.data.samples import Item
+
 Name = TypeVar("Name", bound=Hashable)
 
 
@@ -42,3 +45,26 @@ def _near(order: Sequence[Hashable], sizes: Mapping[Hashable, int], wanted: floa
             chosen.add(group)
             total += sizes[group]
     return chosen or {min(order, key=lambda group: sizes[group])} if order else set()
+
+
+def by_shards(order: Sequence[Item], records: Mapping[tuple[str, Part], Records]) -> list[Item]:
+    """A random order in which the samples of a source whose shards are not all at hand come from a few shards at a time.
+
+    Such a source keeps its places in the order. What stands in them is ordered by shards, in the order in which the shards first appear:
+    so many of them together, and the samples of these as they were.
+
+    Args:
+        order: A random order.
+        records: (source, part) -> what was opened.
+    """
+    places: dict[tuple[str, Part], list[int]] = {}
+    for place, item in enumerate(order):
+        if records[item.source, item.part].shard(item.index) is not None:
+            places.setdefault((item.source, item.part), []).append(place)
+    changed = list(order)
+    for source, own in places.items():
+        found, seen = records[source], dict[str | None, int]()
+        group = [seen.setdefault(found.shard(order[place].index), len(seen)) // found.together for place in own]
+        for place, (_, old) in zip(own, sorted(zip(group, own, strict=True)), strict=True):
+            changed[place] = order[old]
+    return changed

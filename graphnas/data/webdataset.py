@@ -1,8 +1,10 @@
-"""Tar shards in WebDataset's convention.
+"""Tar shards in WebDataset's convention, in files or behind URLs.
 
 Members ``0012.img.png`` and ``0012.seg.png`` are the sample ``0012`` with the keys img.png and seg.png, or img and seg for short, as the
 same data would have in folders; ``0012.json`` holds the sample's fields, such as the one that validation groups by, and labels that are no
 files. An index of where each member's bytes lie is built once; reading is random access by offset, from any process.
+
+Where shards lie behind URLs and do not all fit onto this disk, samples are drawn shard by shard (see ``graphnas.data.remote``).
 """
 
 from __future__ import annotations
@@ -10,32 +12,44 @@ from __future__ import annotations
 import glob
 import json
 import re
-import tarfile
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
 
+from pydantic import Field
+
 from graphnas.data.base import FileLayout, Records
 from graphnas.data.files import SUFFIXES, decode
+from graphnas.data.remote import GIB, Shards, is_remote
+from graphnas.data.tar_index import FIELDS, Member, index_of_file
 from graphnas.data.trees import file_stamp
 from graphnas.errors import DataError, nearest, suggest
+from graphnas.schema import FilePath, PositiveNumber
 
-FIELDS = "json"
 BRACES = re.compile(r"\{([^{}]+)\}")
 RANGE = re.compile(r"(\d+)\.\.(\d+)")
+TOGETHER = 4  # local shards that samples are drawn from at a time
 
 
 class WebDataset(FileLayout):
-    """Local tar shards; a path may be a pattern such as ``data/train-*.tar`` or ``data/train-{000..012}.tar``.
+    """Tar shards; a path may be a pattern such as ``data/train-*.tar`` or ``data/train-{000..012}.tar``, or an ``https://`` address.
 
     A key is what follows a member's stem (``img.png``), the same without its suffix (``img``), or a field of the sample's ``.json`` member.
     """
 
     layout: Literal["webdataset"] = "webdataset"
+    shuffle: Literal["auto", "samples", "shards"] = "auto"
+    """How training samples are drawn. samples: at random from all. shards: from a few shards at a time, which are drawn at random. auto:
+    samples, but shards where they are at URLs and more than keep_gib."""
+    keep_gib: PositiveNumber = 10.0
+    """How much of the shards at URLs is kept on this disk, in GiB, for each split; what does not fit is fetched again in every epoch."""
+    kept_in: FilePath | None = Field(default=None, examples=["/scratch/shards"])
+    """Where; a folder of the user's, if left out."""
 
     def find(self, path: str) -> Sequence[str]:
+        if is_remote(path):
+            return _remote(path)
         if Path(path).is_file():
             return [path]
         if BRACES.search(path):
@@ -51,15 +65,13 @@ class WebDataset(FileLayout):
         raise DataError(f"no such file: {path}", fix=fix)
 
     def open_path(self, path: str) -> Records:
-        return TarRecords(path, self.find(path))
-
-
-@dataclass(frozen=True, slots=True)
-class _Member:
-    shard: str
-    name: str
-    offset: int
-    size: int
+        found = self.find(path)
+        remote = Shards(found, self.kept_in, self.keep_gib * GIB) if is_remote(path) else None
+        if remote is not None and not remote.fit and self.shuffle == "samples":
+            message = f"{path}: {remote.bytes / GIB:.3g} GiB, and {self.keep_gib:g} are kept: samples can't be drawn from all at random"
+            raise DataError(message, fix=f"keep_gib: {remote.bytes / GIB * 1.01:.3g}, or shuffle: shards")
+        wise = self.shuffle == "shards" or (remote is not None and not remote.fit)
+        return TarRecords(path, found, remote, by_shard=wise)
 
 
 class TarRecords(Records):
@@ -67,12 +79,18 @@ class TarRecords(Records):
 
     Args:
         path: The path or pattern that they were found by.
-        shards: The files, in order.
+        shards: The files or URLs, in order.
+        remote: What fetches them, if they are URLs.
+        by_shard: Whether samples are to be drawn from a few shards at a time.
     """
 
-    def __init__(self, path: str, shards: Sequence[str]) -> None:
+    def __init__(self, path: str, shards: Sequence[str], remote: Shards | None = None, *, by_shard: bool = False) -> None:
         self._path = path
-        indexed = [(shard, name, members) for shard in shards for name, members in _index(shard).items()]
+        self._remote = remote
+        self._by_shard = by_shard
+        self.together = TOGETHER if remote is None else remote.together
+        indexes = {shard: index_of_file(shard, shard) if remote is None else remote.index(shard) for shard in shards}
+        indexed = [(shard, name, members) for shard, index in indexes.items() for name, members in index.items()]
         times = Counter(name for _, name, _ in indexed)
         several = any(count > 1 for count in times.values())  # shards that all count from zero
         self.ids = tuple(f"{Path(shard).stem}/{name}" if several else name for shard, name, _ in indexed)
@@ -106,7 +124,11 @@ class TarRecords(Records):
 
     def stamp(self, index: int, key: str) -> str | None:
         member = self._members[index][self.member(index, key) or FIELDS]
-        return f"{file_stamp(member.shard)}|{member.offset}|{key}"
+        version = file_stamp(member.shard) if self._remote is None else f"{member.shard}|{self._remote.version(member.shard)}"
+        return f"{version}|{member.offset}|{key}"
+
+    def shard(self, index: int) -> str | None:
+        return next(iter(self._members[index].values())).shard if self._by_shard else None
 
     def member(self, index: int, key: str) -> str | None:
         """The member that a key stands for: its own name, or the only one of that name that can be read; ``None`` for a field."""
@@ -150,10 +172,10 @@ class TarRecords(Records):
 
     def _bytes(self, index: int, key: str) -> bytes:
         member = self._members[index][key]
+        if member.data is not None:
+            return member.data
         try:
-            with open(member.shard, "rb") as stream:  # opened anew each time: nothing is shared between worker processes
-                stream.seek(member.offset)
-                data = stream.read(member.size)
+            data = self._remote.read(member) if self._remote is not None else _read(member)
         except OSError as error:
             raise DataError(f"{self.file(index, key)}: can't be read: {error.strerror}") from None
         if len(data) != member.size:
@@ -199,25 +221,14 @@ def expanded(path: str) -> list[str]:
     return [each for part in parts for each in expanded(path[: found.start()] + part + path[found.end() :])]
 
 
-def _index(shard: str) -> dict[str, dict[str, _Member]]:
-    """Sample -> key -> where it lies."""
-    samples: dict[str, dict[str, _Member]] = {}
-    try:
-        size = Path(shard).stat().st_size
-        with tarfile.open(shard, "r:") as tar:
-            for info in tar:
-                folder, _, base = info.name.rpartition("/")
-                stem, _, key = base.partition(".")
-                if not info.isfile() or not stem or not key:
-                    continue  # folders, hidden files, and files without a key are no part of a sample
-                if info.offset_data + info.size > size:
-                    raise DataError(f"{shard}: {info.name}: the tar file ends in the middle of it", fix="restore the tar file")
-                name = f"{folder}/{stem}" if folder not in ("", ".") else stem
-                samples.setdefault(name, {})[key] = _Member(shard, info.name, info.offset_data, info.size)
-    except (tarfile.TarError, OSError) as error:
-        compressed = Path(shard).suffix not in ("", ".tar")
-        fix = "unpack it to a plain .tar: members are read by their place" if compressed else "restore the tar file"
-        raise DataError(f"{shard}: not a tar file that can be read: {error}", fix=fix) from None
-    if not samples:
-        raise DataError(f"{shard}: holds no samples", fix="members are called NAME.KEY, such as 0012.img.png")
-    return samples
+def _read(member: Member) -> bytes:
+    with open(member.shard, "rb") as stream:  # opened anew each time: nothing is shared between worker processes
+        stream.seek(member.offset)
+        return stream.read(member.size)
+
+
+def _remote(path: str) -> list[str]:
+    found = list(dict.fromkeys(expanded(path)))
+    if any(glob.has_magic(url.partition("?")[0]) for url in found):
+        raise DataError(f"{path}: what there is at an address is not known", fix="a range such as train-{000..011}.tar instead of *")
+    return found
