@@ -81,6 +81,11 @@ def in_turn(works: Mapping[str, Work], rounds: int, *, warm_up: int = 2, device:
     return Timings(found)
 
 
+def busy_seconds(work: Work) -> float:
+    """Of one run, on the CPU."""
+    return _cpu_seconds(work).busy
+
+
 def _cpu_seconds(work: Work) -> Seconds:
     wall, busy = time.perf_counter(), time.process_time()
     work()

@@ -22,6 +22,7 @@ from benchmarks.pairs import CHANNELS, PAIRS, TASKS, WEIGHTS, Pair, as_batch
 from benchmarks.reference.authors import AuthorsSearch
 from benchmarks.reference.losses import both
 from benchmarks.reference.search import Search
+from graphnas.prune import run_without
 from graphnas.search.balance import Setting, WeightedSum
 from graphnas.search.optimizers import build_optimizer
 from graphnas.search.precision import Precision
@@ -33,55 +34,76 @@ PROGRESS = 0.6  # the penalty is on
 Step = Callable[[], object]
 
 
-def authors(pair: Pair, checkout: Path) -> Step:
-    search = AuthorsSearch(checkout, pair.encoder, pair.head["channels"], pair.widths[0], CHANNELS["segmentation"])
-    first, second = pair.batches()
-    return lambda: search.step(first, second, PROGRESS)
+def authors_search(pair: Pair, checkout: Path) -> AuthorsSearch:
+    return AuthorsSearch(checkout, pair.encoder, pair.head["channels"], pair.widths[0], CHANNELS["segmentation"])
 
 
-def by_hand(pair: Pair) -> Step:
+def hand_search(pair: Pair) -> Search:
     net = pair.by_hand()
-    search = Search(net, both, torch.optim.Adam(net.weights(), lr=1e-4), torch.optim.Adam(net.alphas(), lr=1e-2))
+    return Search(net, both, torch.optim.Adam(net.weights(), lr=1e-4), torch.optim.Adam(net.alphas(), lr=1e-2))
+
+
+def theirs(pair: Pair, search: AuthorsSearch | Search) -> Step:
     first, second = pair.batches()
     return lambda: search.step(first, second, PROGRESS)
 
 
-def learner_of(net: gn.Supernet) -> Learner:
+def learner_of(net: gn.Supernet, alphas: str = "adam") -> Learner:
     """What ``graphnas search`` trains, with the settings of the others."""
-    alphas = {id(alpha) for alpha in net.alpha_parameters()}
-    named = [(name, parameter) for name, parameter in net.named_parameters() if id(parameter) in alphas]
+    wanted = {id(alpha) for alpha in net.alpha_parameters()}
+    named = [(name, parameter) for name, parameter in net.named_parameters() if id(parameter) in wanted]
     return Learner(
         network=net, tasks=TASKS, balance=WeightedSum.model_validate({"weights": WEIGHTS}).start(Setting("normals", tuple(TASKS))),
         weights=build_optimizer(Optimizer(type="adam", lr=1e-4), net.named_weight_parameters()),
-        alphas=build_optimizer(Optimizer(type="adam", lr=1e-2), named),
+        alphas=build_optimizer(Optimizer(type=alphas, lr=1e-2), named),
         precision=Precision(torch.device("cpu")), penalty=net.penalty, after_alpha_step=net.after_alpha_step,
     )  # fmt: skip
 
 
-def exact(pair: Pair) -> Step:
-    space = gn.load_spec("aux-nas")
-    assert isinstance(space, SearchSpaceSpec)
-    learner = learner_of(pair.supernet(space))
+def woven(pair: Pair, space: str) -> gn.Supernet:
+    loaded = gn.load_spec(space)
+    assert isinstance(loaded, SearchSpaceSpec)
+    return pair.supernet(loaded)
+
+
+def alternating(pair: Pair, net: gn.Supernet) -> Step:
+    learner = learner_of(net)
     first, second = (as_batch(drawn) for drawn in pair.batches())
     return lambda: alternate_step(learner, first, second, PROGRESS)
 
 
+def exact(pair: Pair) -> Step:
+    return alternating(pair, woven(pair, "aux-nas"))
+
+
+def cut(pair: Pair) -> Step:
+    """The links into the primary are at zero, and cut, as they are some epochs later."""
+    net = woven(pair, "aux-nas-proximal")
+    into_primary = [link.id for link in net.links if link.destination.task == net.primary]
+    with torch.no_grad():
+        for link in into_primary:
+            net.alphas[link].zero_()
+    run_without(net, into_primary)
+    return alternating(pair, net)
+
+
 def joint(pair: Pair) -> Step:
-    space = gn.load_spec("aux-nas")
-    assert isinstance(space, SearchSpaceSpec)
-    learner = learner_of(pair.supernet(space))
+    learner = learner_of(woven(pair, "aux-nas"))
     batch = as_batch(pair.batches()[0])
     return lambda: joint_step(learner, batch, PROGRESS)
 
 
-OURS = {"exact": exact, "joint": joint}
-LABELS = {"authors": "the authors' code", "by hand": "by hand", "exact": "graphnas", "joint": "graphnas, joint step"}
+OURS = {"exact": exact, "cut": cut, "joint": joint}
+LABELS = {
+    "authors": "the authors' code", "by hand": "by hand", "exact": "graphnas", "cut": "graphnas, a2p links at zero and cut",
+    "joint": "graphnas, joint step",
+}  # fmt: skip
 
 
 def step_of(name: str, pair: Pair, options: argparse.Namespace) -> Step:
     if name == "authors":
-        return authors(pair, options.reference)
-    return by_hand(pair) if name == "by hand" else OURS[name](pair)
+        return theirs(pair, authors_search(pair, options.reference))
+    return theirs(pair, hand_search(pair)) if name == "by hand" else OURS[name](pair)
 
 
 def names_for(pair: Pair, options: argparse.Namespace) -> list[str]:
