@@ -94,6 +94,11 @@ def _built(network: NetworkSpec, copy: Copy, types: Sequence[ValueType]) -> nn.M
     except TypeRuleError as error:  # published weights that can't be had
         path = (error.field,) if error.field is not None else ()
         raise SpecError(network.problem(str(error), "nodes", copy.spec_name, *path, fix=error.fix)) from error
+    except (RuntimeError, MemoryError, OverflowError, TypeError, ValueError) as error:  # of torch: a size that no memory holds
+        said = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        count = copy.operation.parameter_count(types)
+        message = f"can't be made, with {count:,} parameters: {said}"
+        raise SpecError(network.problem(message, "nodes", copy.spec_name, fix="smaller sizes")) from error
 
 
 def _selected(lowered: fx.Graph, value: fx.Node, selection: Selection, *, among: bool) -> fx.Node:
