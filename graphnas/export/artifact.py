@@ -39,6 +39,9 @@ from graphnas.spec.search_space import SearchSpaceSpec
 
 SPEC, CERTIFICATE = "spec.json", "certificate.json"
 _FORMAT = 1
+_LARGEST_JSON = 64 << 20  # bytes
+_MISSING_AT_MOST = 10  # times as many parameters as there are numbers are made, so that those that are missing can be named
+_REGISTER = "register what it names first: --plugin MODULE, or import the module that calls gn.register_operation or gn.register_network"
 
 
 def save(pruned: Pruned, folder: str | Path, *, task: Mapping[str, Any] | None = None) -> Path:
@@ -106,7 +109,8 @@ def load(folder: str | Path, *, into: nn.Module | None = None, networks: Mapping
             raise ArtifactError(
                 f"{source / name} is not what {CERTIFICATE} was written for: its hash differs", fix="copy or make the artifact again"
             )
-    module = into if into is not None else _built(description, source, networks or {})
+    room = sum(value.numel() for value in weights.values())
+    module = into if into is not None else _built(description, source, networks or {}, room)
     kinds = {value.dtype for value in weights.values() if value.is_floating_point()}
     if into is None and len(kinds) == 1:
         module.to(dtype=kinds.pop())
@@ -138,7 +142,8 @@ def read_certificate(folder: str | Path) -> dict[str, Any]:
     return _read_json(Path(folder) / CERTIFICATE)
 
 
-def _built(description: Mapping[str, Any], source: Path, networks: Mapping[str, Branch]) -> nn.Module:
+def _built(description: Mapping[str, Any], source: Path, networks: Mapping[str, Branch], room: int) -> nn.Module:
+    """The network, untrained; nothing is made that the weights, ``room`` numbers, are far too few for."""
     if (keeps := description.get("keeps", "primary")) != "primary":
         if description.get("supernet") is None:
             raise ArtifactError(
@@ -153,6 +158,11 @@ def _built(description: Mapping[str, Any], source: Path, networks: Mapping[str, 
         )
     with _explained(source), without_published_weights():
         network, graph = _inferred(description["network"], description["inputs"])
+        if graph.parameters > _MISSING_AT_MOST * room:
+            raise ArtifactError(
+                f"{source / SPEC} describes a network of {graph.parameters:,} parameters, {WEIGHTS} holds {room:,} numbers",
+                fix="copy or make the artifact again",
+            )
         return lower(network, graph)
 
 
@@ -195,13 +205,15 @@ def _explained(source: Path) -> Generator[None]:
     except (KeyError, TypeError, ValueError) as error:
         raise ArtifactError(f"{source / SPEC} is not whole: {error}", fix="copy or make the artifact again") from None
     except GraphNASError as error:
-        raise ArtifactError(
-            f"{source / SPEC} can't be built: {error}", fix="register the operations that it names (--plugin MODULE)"
-        ) from error
+        unknown = any("unknown operation" in problem.message for problem in error.problems)
+        fix = _REGISTER if unknown else "copy or make the artifact again"
+        raise ArtifactError(f"{source / SPEC} can't be built: {error}", fix=fix) from error
 
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
+        if path.stat().st_size > _LARGEST_JSON:
+            raise ArtifactError(f"{path}: larger than {_LARGEST_JSON >> 20} MiB, which none is", fix="copy or make the artifact again")
         data = json.loads(path.read_bytes())
     except FileNotFoundError:
         raise ArtifactError(f"{path}: no such file", fix="an artifact has model.safetensors, spec.json and certificate.json") from None

@@ -210,3 +210,13 @@ def test_an_inner_value_that_is_made_twice_is_refused() -> None:
     assert str(caught.value) == (
         "nodes.encoder: 'layer1.0.relu' is called 2 times, so the tap is ambiguous\n  fix: tap a submodule that is called once"
     )
+
+
+def test_a_size_that_no_memory_holds_is_told_at_its_node() -> None:
+    for width in (10**12, 10**30):
+        spec = network({"a": {"op": "conv2d", "out_channels": width, "bias": False}})
+        with pytest.raises(SpecError) as caught:
+            lowered(spec, image=INPUT)
+        first, fix = str(caught.value).split("\n")
+        assert first.startswith(f"nodes.a: can't be made, with {width * INPUT.channels * 9:,} parameters: ")
+        assert fix == "  fix: smaller sizes"

@@ -24,6 +24,7 @@ from tests.hostile.mutations import mutated, mutated_bytes
 
 MODEL, SPEC, CERTIFICATE = "model.safetensors", "spec.json", "certificate.json"
 Change = Callable[[dict[str, Any]], None]
+REGISTER = "register what it names first: --plugin MODULE, or import the module that calls gn.register_operation or gn.register_network"
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +127,7 @@ def test_an_artifact_refers_to_nothing_outside_of_it(artifact: Path) -> None:
         gn.load(artifact)
     assert str(caught.value) == (
         f"{artifact / SPEC} can't be built: nodes.a.use: '../outside.yaml' is outside of what is read, where nothing may be named\n"
-        "  fix: the content itself\n  fix: register the operations that it names (--plugin MODULE)"
+        "  fix: the content itself\n  fix: copy or make the artifact again"
     )
 
 
@@ -151,8 +152,8 @@ def test_weights_that_do_not_fit(change: Change, message: str, artifact: Path) -
 @pytest.mark.parametrize(
     ("operation", "fix"),
     [
-        ({"op": "evil.module.Class"}, "register the operations that it names (--plugin MODULE)"),
-        ({"op": "__import__('os').system('true')"}, "register the operations that it names (--plugin MODULE)"),
+        ({"op": "evil.module.Class"}, REGISTER),
+        ({"op": "__import__('os').system('true')"}, REGISTER),
         ({"op": "network", "use": "../../../etc/passwd"}, None),
     ],
 )
@@ -167,6 +168,51 @@ def test_what_is_not_registered_is_named_and_not_run(operation: dict[str, Any], 
     if fix is not None:
         assert str(caught.value).endswith(f"fix: {fix}")
         assert str(operation["op"]) in str(caught.value)
+
+
+def described(artifact: Path, change: Change) -> str:
+    """What is said of an artifact with another description, whose hash a forger has mended."""
+    description = json.loads((artifact / SPEC).read_text())
+    change(description)
+    (artifact / SPEC).write_text(json.dumps(description))
+    certify_again(artifact)
+    with pytest.raises(ArtifactError) as caught:
+        gn.load(artifact)
+    return str(caught.value).replace(str(artifact), "ARTIFACT")
+
+
+def test_a_third_party_operation_is_named_with_how_to_register_it(artifact: Path) -> None:
+    found = described(artifact, lambda it: it["network"]["nodes"].update(a={"op": "their_convolution", "width": 4}))
+    first, *_, last = found.split("\n")
+    assert first == "ARTIFACT/spec.json can't be built: nodes.a.op: unknown operation 'their_convolution'"
+    assert last == f"  fix: {REGISTER}"
+
+
+@pytest.mark.parametrize("width", [1000, 10**12, 10**30])
+def test_a_network_that_the_weights_are_far_too_few_for_is_not_made(width: int, artifact: Path) -> None:
+    parameters = width * 3 * 9 + width + 2 * width + 2 * width * 9 + 2
+    held = sum(value.numel() for value in load_file(artifact / MODEL).values())
+    assert described(artifact, lambda it: it["network"]["nodes"].update(a={"op": "conv2d", "out_channels": width})) == (
+        f"ARTIFACT/spec.json describes a network of {parameters:,} parameters, model.safetensors holds {held:,} numbers\n"
+        "  fix: copy or make the artifact again"
+    )
+
+
+def test_a_description_that_repeats_without_end(artifact: Path) -> None:
+    assert described(artifact, lambda it: it["network"]["nodes"].update(r={"op": "relu", "repeat": 10**6})) == (
+        "ARTIFACT/spec.json can't be built: nodes.r.repeat: the network has 1,000,003 nodes, repetitions and networks inside it "
+        "spelled out; the limit is 100,000\n  fix: fewer, or --max-nodes 1000003 (in Python: with gn.limits(max_nodes=1_000_003))\n"
+        "  fix: copy or make the artifact again"
+    )
+
+
+@pytest.mark.parametrize("name", [SPEC, CERTIFICATE])
+def test_a_description_of_a_hundred_megabytes(name: str, artifact: Path) -> None:
+    with (artifact / name).open("r+b") as file:
+        file.truncate(100_000_000)  # a hole: nothing is written
+    with pytest.raises(ArtifactError) as caught:
+        gn.load(artifact)
+    assert str(caught.value) == f"{artifact / name}: larger than 64 MiB, which none is\n  fix: copy or make the artifact again"
 
 
 def test_random_changes(artifact: Path, whole: Path) -> None:
