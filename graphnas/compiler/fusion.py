@@ -56,20 +56,24 @@ class FusedLink(nn.Module):
     ``settled``, (K,), and there is no alpha.
     """
 
+    id: str
+    channels_last: bool
+    names: tuple[str, ...]
+    gate: GateFunction
+    training_gate: GateFunction  # that of the step which is being taken
     settled: Tensor | None
 
     def __init__(self, candidates: Candidates, alpha: Tensor | None) -> None:
         super().__init__()
-        self.id = candidates.link.id
-        self.channels_last = candidates.channels_last
-        self.names = tuple(candidates.modules)
-        self.gate = candidates.gate
+        vars(self).update(  # plain values, and many links: torch takes its time to find that each is no parameter, buffer or module
+            id=candidates.link.id, channels_last=candidates.channels_last, names=tuple(candidates.modules), gate=candidates.gate,
+            training_gate=candidates.gate.at(0.0),
+        )  # fmt: skip
         for name, module in candidates.modules.items():
             if module is not None:
                 self.add_module(name, module)
         self.alpha = None if alpha is None else nn.Parameter(alpha, requires_grad=candidates.gate.trainable)
         self.register_buffer("settled", None)
-        self.training_gate = candidates.gate.at(0.0)  # that of the step which is being taken
 
     @property
     def operations(self) -> dict[str, LinkModule]:

@@ -11,7 +11,7 @@ read but recorded as any other module's.
 from __future__ import annotations
 
 import operator
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -22,7 +22,7 @@ from graphnas.compiler.meta import set_changed_inputs, set_shared_inputs, set_ty
 from graphnas.compiler.narrowing import is_mapping
 from graphnas.compiler.parts import Example, of_whole
 from graphnas.compiler.record import Recording, refuse_opaque
-from graphnas.compiler.torch_typed import paths_of, seed, storage_of, version_of
+from graphnas.compiler.torch_typed import paths_of, seed, storages_of, version_of, versions_of
 from graphnas.compiler.values import ScopedGraph
 from graphnas.compiler.verify import untouched
 
@@ -91,103 +91,133 @@ def read(module: nn.Module, example: Example, ancestors: Collection[str]) -> Rec
             refuse_opaque(path, submodule)
     assert isinstance(module, Lowered)
     given = example.whole if example.part is None else example.part
-    evaluated, trained = (_run(module, given, training=training) for training in (False, True))
-    whole = {path: node for (path, key), node in evaluated.made.items() if key is None}
-    parts = {(path, key): node for (path, key), node in evaluated.made.items() if key is not None}
-    recording = Recording(evaluated.graph, whole, parts, evaluated.changed | trained.changed)
+    with untouched(module):
+        evaluated, trained = (_run(module, given, training=training) for training in (False, True))
+    recording = _Reader(evaluated).recording(trained)
     if example.hollow is None:
         return recording
     assert isinstance(example.hollow.module, Lowered)
-    large = _run(example.hollow.module, example.hollow.arguments, training=False)
-    sized = of_whole(recording, large.graph)
+    sized = of_whole(recording, _Reader(_run(example.hollow.module, example.hollow.arguments, training=False)).graph)
     assert sized is not None
     return sized
 
 
 def _run(module: Lowered, arguments: Mapping[str, Tensor], *, training: bool) -> _Run:
-    with untouched(module), torch.no_grad():
-        module.train(training)
-        seed(0)
+    module.train(training)
+    seed(0)
+    with torch.no_grad():
         return _Run(module, arguments)
 
 
 class _Run:
-    """One run of a graph module, node by node, in the mode that it is in; the nodes are made as a recorder makes them.
+    """One run of a graph module, node by node, in the mode that it is in.
 
     Attributes:
-        graph: The recording.
-        made: Path of each submodule that a node calls, and key of a part of its value -> the node that has it.
-        changed: Those that something changed in place later.
+        values: Node of its graph -> the value.
+        results: Path of each submodule that a node calls, and key of a part of its value -> the node that has it, and its version then.
+        changes: Node -> those of its inputs, by position, that it changed in place.
     """
 
-    def __init__(self, module: fx.GraphModule, arguments: Mapping[str, Tensor]) -> None:
-        self.module, self.source = module, module.graph
-        self.graph = ScopedGraph()
-        self.values: dict[fx.Node, Any] = {}  # node of the module's graph -> its value
-        self.nodes: dict[fx.Node, fx.Node] = {}  # -> node of the recording; a part of a value has one once something reads it
+    def __init__(self, module: Lowered, arguments: Mapping[str, Tensor]) -> None:
+        self.module, self.source, self.arguments = module, module.graph, arguments
+        self.values: dict[fx.Node, Any] = {}
         self.results: dict[tuple[str, int | str | None], tuple[fx.Node, int]] = {}
-        self.inputs(arguments)
+        self.changes: dict[fx.Node, list[int]] = {}
         for node in self.source.nodes:
-            if node.op == "call_module":
+            if node.op == "placeholder":
+                self.values[node] = arguments.get(str(node.target))
+            elif node.op == "call_module":
                 self.call(node)
-            elif node.op == "call_function":
-                self.part(node)
+            elif node.op == "call_function":  # a part of what a module returned
+                whole, key = _part(node)
+                self.values[node] = self.values[whole][key]
+                self.log(str(whole.target), key, node)
         [returned] = self.source.output_node().args
-        self.graph.output(fx.map_arg(returned, self.node))
         for key, node in returned.items() if is_mapping(returned) else [(None, returned)]:
             assert isinstance(node, fx.Node)
             self.log("", key, node)
-        self.made = {key: self.nodes[node] for key, (node, _) in self.results.items() if node in self.nodes}
-        self.changed = frozenset(key for key, (node, version) in self.results.items() if version_of(self.values[node]) != version)
-
-    def inputs(self, arguments: Mapping[str, Tensor]) -> None:
-        placeholders = {str(node.target): node for node in self.source.find_nodes(op="placeholder")}
-        for name, value in arguments.items():
-            self.values[placeholders[name]] = value
-            self.nodes[placeholders[name]] = self.typed(self.graph.placeholder(name), value)
 
     def call(self, node: fx.Node) -> None:
-        """Run a node's module as a whole, and note what it did to what it was given."""
+        """Run a node's module as a whole."""
         path, values = str(node.target), self.values
         args, kwargs = _arguments(node)
-        inputs = node.all_input_nodes
-        before = [[(tensor, version_of(tensor)) for tensor in tensors_in(values[read])] for read in inputs]
-        value = self.module.get_submodule(path)(*(values[a] for a in args), **{name: values[a] for name, a in kwargs.items()})
-        made = self.graph.call_module(path, tuple(map(self.node, args)), {name: self.node(a) for name, a in kwargs.items()})
-        values[node], self.nodes[node] = value, self.typed(made, value)
+        given = self.given(node)
+        before = versions_of([tensor for _, tensor in given])
+        values[node] = self.module.get_submodule(path)(*(values[a] for a in args), **{name: values[a] for name, a in kwargs.items()})
         self.log(path, None, node)
-        memory = {storage_of(tensor) for tensor in tensors_in(value)} - {None}
-        changed = [i for i, known in enumerate(before) if any(version_of(tensor) != version for tensor, version in known)]
-        shared = [i for i, known in enumerate(before) if any(storage_of(tensor) in memory for tensor, _ in known)] if memory else []
-        if changed:
-            set_changed_inputs(made, changed)
-        if shared:
-            set_shared_inputs(made, shared)
+        if (after := versions_of([tensor for _, tensor in given])) != before:
+            self.changes[node] = _positions(given, [one != other for one, other in zip(before, after, strict=True)])
 
-    def part(self, node: fx.Node) -> None:
-        """A part of what a module returned."""
-        whole, key = node.args
-        assert isinstance(whole, fx.Node)
-        assert isinstance(key, int)
-        self.values[node] = self.values[whole][key]
-        self.log(str(whole.target), key, node)
-
-    def node(self, node: fx.Node) -> fx.Node:
-        """What stands for a node; a part is taken out where it is first needed."""
-        if node not in self.nodes:
-            whole, key = node.args
-            assert isinstance(whole, fx.Node)
-            self.nodes[node] = self.typed(self.graph.call_function(operator.getitem, (self.node(whole), key)), self.values[node])
-        return self.nodes[node]
-
-    def typed(self, made: fx.Node, value: Any) -> fx.Node:
-        if isinstance(value, Tensor):
-            set_type(made, type_of_value(value))
-        return made
+    def given(self, node: fx.Node) -> list[tuple[int, Tensor]]:
+        """The tensors in a node's inputs, each with the input's position."""
+        return [(i, tensor) for i, read in enumerate(node.all_input_nodes) for tensor in tensors_in(self.values[read])]
 
     def log(self, path: str, key: int | str | None, node: fx.Node) -> None:
         if isinstance(value := self.values[node], Tensor):
             self.results[path, key] = node, version_of(value)
+
+    @property
+    def changed(self) -> frozenset[tuple[str, int | str | None]]:
+        """The results that something changed in place later."""
+        return frozenset(key for key, (node, version) in self.results.items() if version_of(self.values[node]) != version)
+
+
+class _Reader:
+    """Makes the nodes of a recording as a recorder makes them."""
+
+    def __init__(self, run: _Run) -> None:
+        self.run = run
+        self.graph = ScopedGraph()
+        self.nodes: dict[fx.Node, fx.Node] = {}  # a part of a value has one once something reads it
+        inputs = {str(node.target): node for node in run.source.find_nodes(op="placeholder")}
+        for name in run.arguments:
+            self.keep(inputs[name], self.graph.placeholder(name))
+        for node in run.source.find_nodes(op="call_module", sort=True):
+            self.call(node)
+        [returned] = run.source.output_node().args
+        self.graph.output(fx.map_arg(returned, self.node))
+
+    def recording(self, trained: _Run) -> Recording:
+        made = {key: self.nodes[node] for key, (node, _) in self.run.results.items() if node in self.nodes}
+        whole = {path: node for (path, key), node in made.items() if key is None}
+        parts = {(path, key): node for (path, key), node in made.items() if key is not None}
+        return Recording(self.graph, whole, parts, self.run.changed | trained.changed)
+
+    def call(self, node: fx.Node) -> None:
+        args, kwargs = _arguments(node)
+        made = self.graph.call_module(str(node.target), tuple(map(self.node, args)), {name: self.node(a) for name, a in kwargs.items()})
+        self.keep(node, made)
+        if (changed := self.run.changes.get(node)) is not None:
+            set_changed_inputs(made, changed)
+        memory = set(storages_of([*tensors_in(self.run.values[node])])) - {None}
+        given = self.run.given(node)
+        if shared := _positions(given, [storage in memory for storage in storages_of([tensor for _, tensor in given])]):
+            set_shared_inputs(made, shared)
+
+    def node(self, node: fx.Node) -> fx.Node:
+        """What stands for a node; a part is taken out where it is first needed."""
+        if node not in self.nodes:
+            whole, key = _part(node)
+            self.keep(node, self.graph.call_function(operator.getitem, (self.node(whole), key)))
+        return self.nodes[node]
+
+    def keep(self, node: fx.Node, made: fx.Node) -> None:
+        if isinstance(value := self.run.values[node], Tensor):
+            set_type(made, type_of_value(value))
+        self.nodes[node] = made
+
+
+def _part(node: fx.Node) -> tuple[fx.Node, int]:
+    """The value that a readable function takes a part out of, and which one."""
+    whole, key = node.args
+    assert isinstance(whole, fx.Node)
+    assert isinstance(key, int)
+    return whole, key
+
+
+def _positions(given: Sequence[tuple[int, Tensor]], wanted: Sequence[bool]) -> list[int]:
+    """The inputs, by position, any of whose tensors is wanted."""
+    return sorted({i for (i, _), want in zip(given, wanted, strict=True) if want})
 
 
 def _arguments(node: fx.Node) -> tuple[list[fx.Node], dict[str, fx.Node]]:

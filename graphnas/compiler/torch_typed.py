@@ -121,6 +121,12 @@ def version_of(tensor: Tensor) -> int:
         return 0 if tensor.is_inference() else tensor._version
 
 
+def versions_of(tensors: Sequence[Tensor]) -> list[int]:
+    """``version_of`` of each."""
+    with _unheard():
+        return [0 if tensor.is_inference() else tensor._version for tensor in tensors]
+
+
 def sizes_of(tensor: Tensor) -> tuple[int, ...]:
     """The shape as plain numbers, also where a recorder would hand out numbers of its own."""
     with _unheard():
@@ -133,6 +139,15 @@ def storage_of(tensor: Tensor) -> int | None:
         if tensor.layout is not torch.strided:
             return None
         return tensor.untyped_storage()._cdata  # pyright: ignore[reportPrivateUsage]
+
+
+def storages_of(tensors: Sequence[Tensor]) -> list[int | None]:
+    """``storage_of`` of each."""
+    with _unheard():
+        return [
+            tensor.untyped_storage()._cdata if tensor.layout is torch.strided else None  # pyright: ignore[reportPrivateUsage]
+            for tensor in tensors
+        ]
 
 
 def alias_of(tensor: Tensor) -> Tensor:

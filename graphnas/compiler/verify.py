@@ -96,9 +96,14 @@ def untouched(module: nn.Module) -> Generator[None]:
                     buffer.copy_(value)
 
 
+_OF_MODULES = frozenset(vars(nn.Module()))  # what torch itself keeps in every module, the mode included
+
+
 def _plain_attributes(module: nn.Module) -> dict[str, object]:
     """Numbers, words and tuples that a module holds, apart from its mode."""
-    return {name: value for name, value in vars(module).items() if isinstance(value, (bool, int, float, str, tuple)) and name != "training"}
+    return {
+        name: value for name, value in vars(module).items() if name not in _OF_MODULES and isinstance(value, (bool, int, float, str, tuple))
+    }
 
 
 def _devices(module: nn.Module) -> list[int]:

@@ -70,7 +70,8 @@ class ConvolutionLink(LinkModule):
             nn.init.kaiming_normal_(weight, nonlinearity="linear")
         else:
             weight = torch.zeros(wide_out, wide_in, kernel_size, kernel_size)
-            weight[:, :, kernel_size // 2, kernel_size // 2].fill_diagonal_(float(initial))
+            if float(initial):
+                weight[:, :, kernel_size // 2, kernel_size // 2].fill_diagonal_(float(initial))
         self.weight = nn.Parameter(weight.flatten(1) if kernel_size == 1 else weight)
 
     def forward(self, source: Tensor, gate: Tensor | float, destination: Tensor) -> Tensor:
