@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,9 +11,11 @@ from typing import Any
 
 from torch import Tensor, fx, nn
 
-from graphnas.compiler.calls import Call, type_of_value
+from graphnas.compiler.any_size import for_any_size
+from graphnas.compiler.calls import Call, run_log, type_of_value
 from graphnas.compiler.checked import ancestors_of, checked_recording, failing
 from graphnas.compiler.detached import require_detachable
+from graphnas.compiler.inputs import in_precision_of
 from graphnas.compiler.outputs import prediction_in
 from graphnas.compiler.parts import Example, logged
 from graphnas.compiler.plain import names_of, typed_graph
@@ -20,7 +23,7 @@ from graphnas.compiler.record import refuse_opaque
 from graphnas.compiler.stages import default_taps, first_recorded, no_default
 from graphnas.compiler.tap_types import TapType, tap_types
 from graphnas.compiler.taps import TapRequest, resolve_taps, tap_node
-from graphnas.compiler.verify import materialize, untouched
+from graphnas.compiler.verify import larger, materialize, untouched
 from graphnas.errors import RecordError, suggest
 from graphnas.graph.graph import Graph, Tap
 from graphnas.spec.network import NetworkSpec, TapSpec
@@ -112,9 +115,10 @@ class Branch:
         rebuild: Callable[[], nn.Module] | None,
     ) -> Branch:
         arguments = inputs.whole
-        requests = resolve_taps(module, wanted, log, spec)
+        requests = resolve_taps(module, wanted, log, spec, trained=lambda: log_in_train_mode(module, arguments))
         types = tap_types(module, requests, log, map(type_of_value, arguments.values()))
-        checked = checked_recording(module, inputs, taps=[(request.name, request.select) for request in requests], output=output)
+        keys = [(request.name, request.select) for request in requests]
+        checked = for_any_size(module, inputs, keys, output, checked_recording(module, inputs, taps=keys, output=output))
         recording = checked.recording
         tap_nodes = {request.name: tap_node(recording, request) for request in requests}
         _require_distinct(tap_nodes, requests)
@@ -151,7 +155,7 @@ class Branch:
         from graphnas.compiler.macs import count_macs
 
         with untouched(self.module):
-            return count_macs(self.module.eval(), self.example)
+            return count_macs(self.module.eval(), in_precision_of(self.module, self.example))
 
 
 def _arguments(module: nn.Module, example: Tensor | Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -179,6 +183,13 @@ def _log(module: nn.Module, arguments: Mapping[str, Tensor]) -> tuple[list[Call]
         return logged(module, arguments)
     except Exception as error:
         raise failing(module, arguments, error, training=False) from error
+
+
+def log_in_train_mode(module: nn.Module, arguments: Mapping[str, Tensor]) -> list[Call]:
+    """Every call of a run in train mode, of one more sample; none, where the module fails in it."""
+    with untouched(module), contextlib.suppress(Exception):  # what does not train says so where it is recorded
+        return run_log(module.train(), larger(arguments))
+    return []
 
 
 def _changed(requests: Sequence[TapRequest], changed: frozenset[tuple[str, int | str | None]]) -> frozenset[str]:

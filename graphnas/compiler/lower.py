@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from graphnas.compiler.any_size import recorded_for_any_size
+from graphnas.compiler.branch import Branch
 from graphnas.compiler.infer import INNER, Copy, copies
 from graphnas.compiler.reading import Lowered
 from graphnas.compiler.torch_typed import own_children, share_tensors
@@ -138,7 +138,7 @@ def _returning(module: nn.Module, paths: Sequence[str], call: _Call, *, whole: b
     """The same module, which returns a tuple of the values at these paths, its own first if ``whole``; runs no further than it must."""
     arguments = _examples(module, call)
     try:
-        branch = recorded_for_any_size(module, _taps(paths), arguments, call.output)
+        branch = Branch.from_module(module, taps=_taps(paths), example=arguments, output=call.output)
     except RecordError as error:
         raise SpecError(Problem(p.message, p.where or where, f"nodes.{name}", p.fix) for p in error.problems) from error
     graph = branch.recorded

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from graphnas.compiler import intercept
+from graphnas.compiler.branch import log_in_train_mode
 from graphnas.compiler.calls import Call, run_log, type_of_value
 from graphnas.compiler.checked import ancestors_of
 from graphnas.compiler.record import record
@@ -89,7 +90,8 @@ def list_taps(module: nn.Module, arguments: Mapping[str, Tensor], spec: NetworkS
         stage = request.stage or None
         found.append(Tappable(request.name, made_by, call.function, type_, last, _resolution(type_, size), stage, why_not))
     never = [name for name in known.modules if name not in known.calls]
-    found += [Tappable(name, type(modules[name]).__name__, False, why_not=_never(modules[name], name, known)) for name in never]
+    trained = {call.path for call in log_in_train_mode(module, arguments)} if never else set[str]()
+    found += [Tappable(name, type(modules[name]).__name__, False, why_not=_never(modules[name], name, known, trained)) for name in never]
     return Listing(tuple(found), stages)
 
 
@@ -122,7 +124,9 @@ def _why_not(request: TapRequest, call: Call, count: int) -> str | None:
     return f"is {call.type}, which no link can read" if isinstance(call.type, Other) else None
 
 
-def _never(module: nn.Module, name: str, known: Named) -> str:
+def _never(module: nn.Module, name: str, known: Named, trained: Collection[str]) -> str:
+    if name in trained:
+        return "called in train mode only"
     if isinstance(module, (nn.ModuleList, nn.ModuleDict)):
         return f"never called itself: {name}.*"
     if isinstance(module, torch.jit.ScriptModule):

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
 
 import pytest
+import timm
 import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
-from graphnas.compiler.any_size import recorded_for_any_size
+import graphnas as gn
+from graphnas.compiler import any_size
 from graphnas.compiler.branch import Branch
 
 SIZE = (8, 12)
@@ -59,7 +60,7 @@ class Picky(Positions):
 
 
 def recorded(module: nn.Module) -> Branch:
-    return recorded_for_any_size(module.eval(), {"s": ["body"]}, {"x": torch.rand(2, 3, *SIZE)})
+    return Branch.from_module(module.eval(), taps={"s": ["body"]}, example=torch.rand(2, 3, *SIZE))
 
 
 def agrees(branch: Branch, module: nn.Module, size: tuple[int, int]) -> bool:
@@ -70,10 +71,10 @@ def agrees(branch: Branch, module: nn.Module, size: tuple[int, int]) -> bool:
 
 @pytest.mark.parametrize("module", [Positions(), Even()], ids=["positions", "even"])
 def test_the_embedding_is_resized_at_every_size(module: nn.Module) -> None:
-    assert Branch.from_module(module, taps={"s": ["body"]}, example=torch.rand(2, 3, *SIZE)).fixed_size
     branch = recorded(module)
     assert not branch.fixed_size
-    assert list(branch.tap_nodes) == ["body"]
+    assert [(tap.name, str(tap.type)) for tap in branch.taps] == [("body", f"image[4, {SIZE[0]}, {SIZE[1]}]")]
+    assert all(node.type == branch.graph.by_name["x"].type for node in branch.graph.inputs)
     assert all(agrees(branch, module, size) for size in (SIZE, (9, 12), (20, 10), (64, 64)))
 
 
@@ -100,13 +101,43 @@ def test_a_size_that_is_refused_is_logged(caplog: pytest.LogCaptureFixture) -> N
 
 
 def test_modules_without_such_a_size_are_recorded_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    sizes: list[Any] = []
-    real = Branch.from_module
+    monkeypatch.setattr(any_size, "checked_recording", None)
+    assert not Branch.from_module(nn.Sequential(nn.Conv2d(3, 4, 1)), taps={"s": ["0"]}, example=torch.rand(2, 3, *SIZE)).fixed_size
 
-    def counted(module: nn.Module, *, example: Any, **options: Any) -> Branch:
-        sizes.append(tuple(example["input"].shape[2:]))
-        return real(module, example=example, **options)
 
-    monkeypatch.setattr(Branch, "from_module", staticmethod(counted))
-    recorded_for_any_size(nn.Sequential(nn.Conv2d(3, 4, 1)), {"s": ["0"]}, {"input": torch.rand(2, 3, *SIZE)})
-    assert sizes == [SIZE]
+class Counted(Positions):
+    """Makes more values of a name at another size than its own."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        own = self.embedding
+        if tuple(x.shape[2:]) != SIZE:
+            own = F.interpolate(own * 1, size=x.shape[2:], mode="bicubic", align_corners=False)
+        return self.body((x + own) * 2)
+
+
+@pytest.mark.parametrize(("tap", "fixed"), [("add", False), ("mul", True)])
+def test_a_tap_is_the_same_value_at_every_size(tap: str, fixed: bool) -> None:
+    module = Counted().eval()
+    branch = Branch.from_module(module, taps={"s": [tap]}, example=torch.rand(2, 3, *SIZE))
+    assert branch.fixed_size is fixed
+    assert agrees(branch, module, SIZE)
+
+
+@pytest.mark.parametrize("taken", [True, False])
+def test_a_vision_transformer_takes_what_it_takes_itself(taken: bool) -> None:
+    module = timm.create_model("vit_tiny_patch16_224", img_size=64, embed_dim=24, depth=2, num_classes=3, dynamic_img_size=taken).eval()
+    branch = Branch.from_module(module, taps={"s": ["blocks.*"]}, example=torch.rand(2, 3, 64, 64))
+    assert not branch.fixed_size
+    assert [str(tap.type) for tap in branch.taps] == ["tokens[17, 24]"] * 2
+    net = gn.weave({"p": branch}, primary="p", space=gn.load_spec("single-task")).eval()
+    pruned = gn.prune(net)
+    assert pruned.certificate.holds
+    for size in ((64, 64), (32, 48), (80, 64)):
+        x = torch.rand(1, 3, *size)
+        if taken or size == (64, 64):
+            assert torch.equal(net(x)["p"], module(x))
+            assert torch.equal(pruned.module(x), module(x))
+        else:
+            for network in (net, module, pruned.module):
+                with pytest.raises(AssertionError, match=r"Input height \(\d+\) doesn't match model \(64\)"):
+                    network(x)
