@@ -5,6 +5,7 @@
 #   make test-faults  what happens when a run is killed, a disk is full, a file is damaged: a table
 #   make test-nightly the tests that take minutes each
 #   make families     the networks that people really use, one by one, in about an hour: docs/families.md
+#   make benchmarks   what it costs, in about twenty minutes on an idle machine: docs/performance.md
 #   make lint         ruff, pyright, import-linter
 #   make build        source distribution and wheel, in dist/
 #   make docs         rewrite what docs/ and README.md show of schemas, files and drawings
@@ -17,11 +18,12 @@ BIN := $(VENV)/bin
 PIP_ARGS ?=
 PYTEST_ARGS ?= -n 2
 FAMILIES_ARGS ?= -j 2
+BENCHMARKS_ARGS ?=
 # The newest of these that is 3.11 or newer; PYTHON=... chooses another.
 PYTHON ?= $(shell for name in python3.13 python3.12 python3.11 python3 python; do \
 	if "$$name" -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then echo "$$name"; break; fi; done)
 
-.PHONY: help quickstart test test-nightly families lint lint-format lint-ruff lint-pyright lint-imports build docs clean
+.PHONY: help quickstart test test-nightly families benchmarks lint lint-format lint-ruff lint-pyright lint-imports build docs clean
 help:
 	@sed -n 's/^#   //p' Makefile
 
@@ -61,6 +63,10 @@ test-nightly: $(VENV)/.installed-test
 # Resumable: what has a result of this very code in runs/families is not run again.
 families: $(VENV)/.installed-test
 	$(BIN)/python -m tests.families --draw 4 --write docs/families.md $(FAMILIES_ARGS)
+
+# BENCHMARKS_ARGS="--reference DIR" compares with the authors' own code too.
+benchmarks: $(VENV)/.installed-test
+	$(BIN)/python -m benchmarks.page $(BENCHMARKS_ARGS)
 
 lint: lint-format lint-ruff lint-pyright lint-imports  # `make -k lint` goes on after a failure
 lint-format: $(VENV)/.installed-dev

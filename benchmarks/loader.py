@@ -1,6 +1,6 @@
 """Whether loading keeps up with training: samples a second of the loader over those of a training step, for each kind of cache.
 
-    python benchmarks/loader.py [--spec SEARCH.yaml] [--set FIELD=VALUE ...] [--rounds 7] [--batches 12] [--workers 0] [--json FILE]
+    python -m benchmarks.loader [--spec SEARCH.yaml] [--set FIELD=VALUE ...] [--rounds 7] [--batches 12] [--workers 0] [--json FILE]
 
 A round loads some batches and trains on some that lie in memory already, in turn; medians over the rounds are printed. A pass over all
 samples fills the cache first. A ratio of 2 means that loading takes half of the time of training where neither waits for the other.
@@ -9,7 +9,6 @@ samples fills the cache first. A ratio of 2 means that loading takes half of the
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import tempfile
 import time
@@ -21,6 +20,7 @@ from typing import Any, cast, get_args
 import torch
 from torch.optim import AdamW
 
+from benchmarks import measure
 from graphnas.compiler import build
 from graphnas.data import Batch, Data, Loading, open_data
 from graphnas.data.cache import CacheKind
@@ -49,7 +49,7 @@ def rate(work: Callable[[], int], device: torch.device) -> float:
     return samples / (time.perf_counter() - start)
 
 
-def measure(spec: SearchSpec, cache: CacheKind, args: argparse.Namespace) -> dict[str, float]:
+def rates(spec: SearchSpec, cache: CacheKind, args: argparse.Namespace) -> dict[str, float]:
     precision = make_precision(spec.runtime.device, spec.runtime.precision)
     pair = spec.task_pair.model_copy(update={"primary": spec.primary_task})
     options: dict[str, Any] = {
@@ -99,23 +99,20 @@ def measure(spec: SearchSpec, cache: CacheKind, args: argparse.Namespace) -> dic
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = measure.arguments(__doc__, rounds=7)
     parser.add_argument("--spec", type=Path, default=QUICKSTART)
     parser.add_argument("--set", action="append", default=[], dest="overrides")
-    parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--batches", type=int, default=12)
     parser.add_argument("--workers", type=int, default=0)
     parser.add_argument("--caches", nargs="+", default=list(get_args(CacheKind)))
-    parser.add_argument("--json", type=Path)
-    args = parser.parse_args()
+    args = measure.prepared(parser)
     spec = load_spec(args.spec, kind="search", overrides=args.overrides)
     assert isinstance(spec, SearchSpec)
-    found = {cache: measure(spec, cache, args) for cache in args.caches}
+    found = {cache: rates(spec, cache, args) for cache in args.caches}
     print(f"{'cache':8} {'loader/s':>9} {'training/s':>11} {'ratio':>6}  (least to most of {args.rounds})")
     for cache, row in found.items():
         print(f"{cache:8} {row['loader']:9.0f} {row['training']:11.0f} {row['ratio']:6.1f}  ({row['least']:.1f} to {row['most']:.1f})")
-    if args.json is not None:
-        args.json.write_text(json.dumps(found, indent=2) + "\n")
+    measure.write(args, rows=[{"cache": cache, **row} for cache, row in found.items()])
 
 
 if __name__ == "__main__":
