@@ -119,7 +119,7 @@ HEAD = """# Performance
 
 This page is written by `make benchmarks` from the figures that its parts leave in `runs/benchmarks/`; nothing on it is typed. Ratios
 count, not seconds: what is compared runs in turn in one process, medians are taken over the rounds, and differences under 3 % mean nothing.
-Memory is the peak above the model, in a process of its own. What each part measures, and how, stands at the top of its file in `benchmarks/`;
+Memory is the peak above the model, in a process of its own. What each part measures, and how, stands at the top of its file;
 what the switches do that some figures are about, in [training.md](training.md).
 """
 
