@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from graphnas.ops.base import Statistics
+from graphnas.ops.hub import ONCE, hub
 from graphnas.ops.image_statistics import of_processor
 from graphnas.ops.opaque import first_line
 
@@ -115,8 +116,10 @@ def _asked(fetch: Callable[[], _T], model: str, what: str) -> _T:
     """What the hub answers, its refusals in our words."""
     from huggingface_hub import errors
 
+    unreachable: str | None = None
     try:
-        return fetch()
+        with hub() as unreachable:
+            return fetch()
     except errors.HFValidationError:
         raise HubError(f"{model!r} is no name of a repository", "OWNER/NAME as on the hub, or a folder: ./FOLDER") from None
     except errors.RepositoryNotFoundError:
@@ -124,6 +127,8 @@ def _asked(fetch: Callable[[], _T], model: str, what: str) -> _T:
     except errors.RevisionNotFoundError:
         raise HubError(f"{model} has no such revision", "revision: main, or leave it out") from None
     except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled) as error:
+        if unreachable is not None:
+            raise HubError(f"the {what} of {model} can't be fetched: {unreachable}", f"{ONCE}; or {_without(what)}") from None
         raise HubError(f"the {what} of {model} can't be fetched: {_short(error)}", _without(what)) from None
     except errors.EntryNotFoundError:
         raise NoSuchFileError(f"{model} has no {what}", "name a repository with a network of transformers") from None

@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
-from typing import Any, Literal, cast
+from typing import Any, ClassVar, Literal, cast
 
 from pydantic import Field, model_validator
 from torch import nn
@@ -37,6 +37,7 @@ class HuggingFace(Published):
     """A network of Hugging Face's transformers."""
 
     op: Literal["huggingface"] = "huggingface"
+    from_hub: ClassVar[bool] = False  # ``hf_hub`` asks for all that is of it
     model: Text | None = Field(default=None, examples=["google/vit-base-patch16-224"])
     """A repository of the hub, or a folder that save_pretrained wrote (./FOLDER): its description, and with pretrained its weights."""
     revision: Text | None = Field(default=None, examples=["main"])

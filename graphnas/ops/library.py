@@ -19,6 +19,7 @@ from torch import nn
 from graphnas.errors import listed, suggest
 from graphnas.graph.types import ValueType
 from graphnas.ops.base import TypeRuleError
+from graphnas.ops.hub import ONCE, hub
 from graphnas.ops.opaque import Opaque, first_line, published_weights_wanted, untouched_random_state
 from graphnas.schema import Flag, problem_at
 
@@ -48,6 +49,7 @@ def reported() -> Generator[list[str]]:
 class Published(Opaque, ABC):
     """A network whose weights a library publishes."""
 
+    from_hub: ClassVar[bool] = True
     pretrained: Flag = False
     """Start from the library's published weights, which are downloaded once."""
 
@@ -56,12 +58,15 @@ class Published(Opaque, ABC):
             return self.module(pretrained=False)
         new: list[str] = []
         token = _NEW.set(new)
+        unreachable: str | None = None
         try:
-            module = self.module(pretrained=True)
+            with hub() if self.from_hub else contextlib.nullcontext() as unreachable:
+                module = self.module(pretrained=True)
         except TypeRuleError:
             raise
         except OSError as error:  # no connection, no such file, a server that refuses
-            message, fix = f"the published weights of {self.label} can't be fetched: {first_line(error)}", "pretrained: false"
+            message = f"the published weights of {self.label} can't be fetched: {unreachable or first_line(error)}"
+            fix = f"{ONCE}; or pretrained: false" if unreachable else "pretrained: false"
         except Exception as error:  # noqa: BLE001 - whatever a library says of weights that do not fit
             message, fix = f"the published weights of {self.label} can't be loaded: {first_line(error)}", "pretrained: false"
         else:

@@ -87,6 +87,7 @@ class Torchvision(_Named):
     """A network of torchvision; further fields are those of its builder, such as ``num_classes``."""
 
     op: Literal["torchvision"] = "torchvision"
+    from_hub: ClassVar[bool] = False
     forbidden: ClassVar[Mapping[str, str]] = {
         **dict.fromkeys(("weights", "weights_backbone"), ELSEWHERE),
         **dict.fromkeys(("progress", "quantize"), "leave it out"),
