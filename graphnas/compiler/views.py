@@ -10,15 +10,18 @@ from graphnas.compiler.meta import changed_inputs, origin_of, shared_inputs
 from graphnas.compiler.narrowing import is_mapping
 
 
-def view_of(gm: fx.GraphModule, outputs: Mapping[str, fx.Node], *, copied: Collection[fx.Node] = ()) -> fx.GraphModule:
+def view_of(
+    gm: fx.GraphModule, outputs: Mapping[str, fx.Node], *, copied: Collection[fx.Node] = (), also: Collection[fx.Node] = ()
+) -> fx.GraphModule:
     """The part of a graph that these values need. It has a mode of its own: set it with ``train()`` or ``eval()`` before it runs.
 
     Args:
         gm: The whole; not changed.
         outputs: Name -> node; what the view returns.
         copied: Those of them that the graph later changes in place, and that are to be returned as they were made.
+        also: Nodes that run too, for what they leave behind.
     """
-    needed = needed_nodes(gm.graph, outputs.values())
+    needed = needed_nodes(gm.graph, [*outputs.values(), *also])
     _add_unread(gm.graph, needed)
     graph = fx.Graph()
     env: dict[fx.Node, fx.Node] = {}

@@ -20,7 +20,7 @@ from graphnas.runs.folder import RunFolder, spec_of_run
 from graphnas.runs.phases import task_types
 from graphnas.search.evaluation import score
 from graphnas.search.precision import make_precision
-from graphnas.search.step import select_inputs
+from graphnas.search.prediction import select_inputs
 from graphnas.spec import SearchSpec, TaskPairSpec, load_spec
 
 SPLITS: tuple[Split, ...] = ("test", "validation", "training")

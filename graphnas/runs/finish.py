@@ -26,8 +26,8 @@ from graphnas.search.budget import Budget
 from graphnas.search.checkpoint import write_atomically
 from graphnas.search.evaluation import Scores, score
 from graphnas.search.log import json_ready
+from graphnas.search.prediction import select_inputs
 from graphnas.search.progress import Progress, ProgressCallback
-from graphnas.search.step import select_inputs
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from graphnas.search.cutting import LiveCutting
 from graphnas.search.gradient_probe import GradientProbe
 from graphnas.search.loop import Phase
 from graphnas.search.optimizers import build_optimizer
+from graphnas.search.parts import Parts
 from graphnas.search.precision import Precision
 from graphnas.search.recorder import Watched, link_gates
 from graphnas.search.step import Learner
@@ -137,6 +138,7 @@ class Trained:
             after_alpha_step=net.after_alpha_step if net.links else None,
             clip_gradient=training.clip_gradient,
             freeze_batch_norm=training.alpha_step.batch_norm == "freeze",
+            parts=None if training.leave_out == "never" else Parts(net, training.leave_out, self.precision.device),
         )
         auxiliary = training.auxiliary_batch_size if len(net.tasks) > 1 else 0
         return self._phase(

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
+from graphnas.compiler import Supernet
 from graphnas.data import Data
 from graphnas.data.dataset import Split
 from graphnas.search.precision import Precision
-from graphnas.search.step import predict, task_losses
+from graphnas.search.prediction import predict
+from graphnas.search.step import task_losses
 from graphnas.tasks.base import TaskType
 
 
@@ -83,13 +85,15 @@ class _Pass:
         for network in self.networks.values():
             network.eval()
         tallies: dict[str, dict[str, _Tally]] = {name: {} for name in self.networks}
+        parts = _Labeled()
         with torch.no_grad():  # not inference_mode: a module may cache what it makes here and train with it later
             for batch in self.data.evaluation(split, self.batch_size, self.workers):
                 inputs = precision.move(batch.inputs)
+                labeled = {task: kind for task, kind in tasks.items() if len(batch.rows.get(task, ())) > 0}
                 for name, network in self.networks.items():
                     with precision.autocast():
-                        predictions = predict(network, inputs)
-                    known = {task: kind for task, kind in tasks.items() if task in predictions}
+                        predictions = predict(parts.of(network, labeled), inputs)
+                    known = {task: kind for task, kind in labeled.items() if task in predictions}
                     losses = task_losses(predictions, batch, known, precision.device)
                     for task, loss in losses.items():
                         rows = batch.rows[task].to(precision.device)
@@ -97,6 +101,23 @@ class _Pass:
                             tallies[name][task] = _Tally(tasks[task], before.get(name, {}).get(task))
                         tallies[name][task].add(predictions[task].float()[rows], batch.targets[task].to(precision.device), float(loss))
         return tallies
+
+
+class _Labeled:
+    """The parts of supernets that predict the tasks that have labels in a batch: no other branch runs."""
+
+    def __init__(self) -> None:
+        self._made: dict[tuple[int, frozenset[str]], nn.Module] = {}
+
+    def of(self, network: nn.Module, tasks: Collection[str]) -> nn.Module:
+        """A view of these tasks; any other network than a supernet is run as it is."""
+        if not isinstance(network, Supernet) or frozenset(tasks).issuperset(network.tasks):
+            return network
+        wanted = [task for task in network.tasks if task in tasks]
+        key = (id(network), frozenset(wanted))
+        if key not in self._made:
+            self._made[key] = network.view(wanted).eval()
+        return self._made[key]
 
 
 class _Tally:

@@ -23,7 +23,8 @@ from graphnas.compiler.views import outputs_of, view_of
 from graphnas.data import Batch
 from graphnas.search import random_state
 from graphnas.search.precision import Precision
-from graphnas.search.step import batch_norm_frozen, predict, task_losses
+from graphnas.search.prediction import predict
+from graphnas.search.step import batch_norm_frozen, task_losses
 from graphnas.tasks.base import TaskType
 
 

@@ -13,17 +13,18 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import takewhile
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm  # pyright: ignore[reportPrivateUsage]  # the base of them all, timm's included
 
 from graphnas.data import Batch
 from graphnas.search import random_state
 from graphnas.search.balance import Balancer, Descent
 from graphnas.search.balance.balancer import descend
+from graphnas.search.parts import Parts
 from graphnas.search.precision import Precision
+from graphnas.search.prediction import predict
 from graphnas.tasks.base import TaskType
 
 
@@ -59,6 +60,7 @@ class Learner:
         precision: Device and number format.
         clip_gradient: Largest norm of the weights' gradient.
         freeze_batch_norm: Whether the alpha half of an alternation leaves running statistics alone.
+        parts: Parts of the network, where what a batch does not need is left out.
     """
 
     network: nn.Module
@@ -72,6 +74,7 @@ class Learner:
     after_alpha_step: Callable[[float, float], None] | None = None
     clip_gradient: float | None = None
     freeze_batch_norm: bool = False
+    parts: Parts | None = None
 
 
 def joint_step(learner: Learner, batch: Batch, progress: float) -> dict[str, float]:
@@ -100,7 +103,7 @@ def alternate_step(learner: Learner, alpha_batch: Batch, weight_batch: Batch, pr
     """
     assert learner.alphas is not None, "without alphas every batch is for the weights"
     with frozen(parameters(learner.weights)), batch_norm_frozen(learner.network, enabled=learner.freeze_batch_norm):
-        losses, _ = _losses(learner, alpha_batch)
+        losses, _ = _losses(learner, alpha_batch, for_alphas=True)
         total = learner.balance.weighted_sum(losses, progress) if losses else None
         penalty, scaler = _penalty(learner, progress), learner.precision.scaler
         _descend(learner, lambda: descend(total, penalty, scaler), [learner.alphas], alpha_batch)
@@ -110,20 +113,6 @@ def alternate_step(learner: Learner, alpha_batch: Batch, weight_batch: Batch, pr
         descent = _descent(learner, losses, progress, [], weight_batch, alpha_batch)
         _descend_balanced(learner, descent, [learner.weights], weight_batch)
     return values
-
-
-def predict(network: nn.Module, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """``{task: prediction}``, from those of the inputs that the network has; another task's network may need the others."""
-    if isinstance(network, fx.GraphModule):
-        names = [str(node.target) for node in takewhile(lambda node: node.op == "placeholder", network.graph.nodes)]
-        inputs = select_inputs(inputs, names)
-    return network(**inputs)
-
-
-def select_inputs(inputs: Mapping[str, Tensor], names: Iterable[str]) -> dict[str, Tensor]:
-    """The inputs that a network's forward has; where the data has but one, that one whatever it is called."""
-    only = next(iter(inputs.values())) if len(inputs) == 1 else None
-    return {name: inputs[name] if only is None else only for name in names}
 
 
 def task_losses(predictions: Mapping[str, Tensor], batch: Batch, tasks: Mapping[str, TaskType], device: torch.device) -> dict[str, Tensor]:
@@ -140,15 +129,25 @@ def task_losses(predictions: Mapping[str, Tensor], batch: Batch, tasks: Mapping[
     return found
 
 
-def _losses(learner: Learner, batch: Batch) -> tuple[dict[str, Tensor], dict[str, float]]:
+def _losses(learner: Learner, batch: Batch, *, for_alphas: bool = False) -> tuple[dict[str, Tensor], dict[str, float]]:
     """The losses of a batch, and the same as numbers.
 
+    Args:
+        learner: What is trained.
+        batch: The batch.
+        for_alphas: In the alpha half of an alternation: a loss that no alpha reaches may be left out.
     Raises:
         NotFinite: One is not.
     """
+    tasks = {name: task for name, task in learner.tasks.items() if len(batch.rows.get(name, ())) > 0}
+    inputs, network = learner.precision.move(batch.inputs), learner.network
     with learner.precision.autocast():
-        predictions = predict(learner.network, learner.precision.move(batch.inputs))
-    losses = task_losses(predictions, batch, learner.tasks, learner.precision.device)
+        if learner.parts is not None:
+            if for_alphas:
+                tasks = {name: task for name, task in tasks.items() if name in learner.parts.reached_by_alphas()}
+            network = learner.parts.network(tasks, inputs, statistics=not (for_alphas and learner.freeze_batch_norm))
+        predictions = predict(network, inputs)
+    losses = task_losses(predictions, batch, tasks, learner.precision.device)
     numbers = _numbers([loss.detach() for loss in losses.values()])  # one synchronization
     values = dict(zip(losses, numbers, strict=True))
     for task, value in values.items():

@@ -160,6 +160,8 @@ class Training(Spec):
     """When a loss or a gradient is not finite: stop; skip that update; or rewind to the last checkpoint and leave it out there."""
     alpha_step: AlphaStep = AlphaStep()
     """What differs in an alpha step from a weight step."""
+    leave_out: Literal["exact", "always", "never"] = "exact"
+    """Whether what a batch's losses do not need is left out: exact, where it has no running statistics and draws nothing; always; never."""
     cut_links: CutLinks = Field(default=CutLinks(), examples=[{"patience": 2}, "never"])
     """When links are cut while training goes on."""
     select: Select = Field(default=Select(), examples=[{"metric": "mean_angle", "after": "ramp_end"}])

@@ -1,0 +1,99 @@
+"""The part of a supernet that the losses of a batch need: what only tasks without labels in it would read is not run.
+
+With ``exact`` (the default) that holds for what leaves no trace (see ``traces``): a batch norm of a branch that takes no part would still
+see the batch, and a dropout would still draw, so they run as if nothing was left out, without gradients going through them. With ``always``
+they do not: running statistics are then those of batches that have the task's labels.
+
+In the alpha half of an alternation a loss that no alpha reaches is left out too: its gradient would be nothing. Which losses those are is
+read off the graph, so once the last link into the primary is cut, its loss is one of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Literal
+
+import torch
+from torch import Tensor, fx, nn
+
+from graphnas.compiler import Supernet
+from graphnas.compiler.fusion import Fusion
+from graphnas.compiler.guards import guard
+from graphnas.compiler.meta import origin_of
+from graphnas.compiler.views import needed_nodes, outputs_of, view_of
+from graphnas.search.prediction import own_inputs
+from graphnas.search.traces import traces
+
+
+class Parts:
+    """Parts of one supernet, each made once; a supernet from which links are cut has other parts.
+
+    Args:
+        net: The supernet.
+        leave_out: exact, or always.
+        device: Where it runs.
+    """
+
+    def __init__(self, net: Supernet, leave_out: Literal["exact", "always"], device: torch.device) -> None:
+        self._net = net
+        self._leave_out = leave_out
+        self._device = device
+        self._graph: fx.Graph = net.graph
+        self._made: dict[tuple[frozenset[str], bool], nn.Module] = {}
+        self._traces: dict[bool, frozenset[str]] = {}
+        self._reached: frozenset[str] | None = None
+
+    def network(self, tasks: Collection[str], inputs: Mapping[str, Tensor], *, statistics: bool) -> nn.Module:
+        """What predicts these tasks, in training mode: ``network(**inputs) -> {task: prediction}``; the supernet where that needs all.
+
+        Args:
+            tasks: Those whose predictions are wanted.
+            inputs: Of the batch, by the names of the graph's inputs.
+            statistics: Whether batch norms update their running statistics in this step.
+        """
+        self._refresh()
+        wanted = frozenset(tasks)
+        if wanted.issuperset(self._net.tasks):
+            return self._net
+        if (wanted, statistics) not in self._made:
+            self._made[wanted, statistics] = self._part(wanted, inputs, statistics)
+        return self._made[wanted, statistics]
+
+    def reached_by_alphas(self) -> frozenset[str]:
+        """The tasks whose predictions depend on alphas that the alpha steps train."""
+        self._refresh()
+        if self._reached is None:
+            trained = {id(alpha) for alpha in self._net.alpha_parameters()}
+            carrying = {node for node in self._graph.nodes if _has_one_of(self._net, node, trained)}
+            outputs = outputs_of(self._graph)
+            self._reached = frozenset(task for task, node in outputs.items() if not carrying.isdisjoint(needed_nodes(self._graph, [node])))
+        return self._reached
+
+    def _part(self, tasks: frozenset[str], inputs: Mapping[str, Tensor], statistics: bool) -> nn.Module:
+        outputs = {task: node for task, node in outputs_of(self._graph).items() if task in tasks}
+        needed = needed_nodes(self._graph, outputs.values())
+        left: set[str] = set()
+        if self._leave_out == "exact":
+            if statistics not in self._traces:
+                self._traces[statistics] = traces(self._net, own_inputs(self._net, inputs), self._device)
+            left = set(self._traces[statistics])
+        also = [node for node in self._graph.nodes if node.name in left and node not in needed]
+        part = view_of(self._net, outputs, also=also)
+        running = {origin.task for node in part.graph.nodes if (origin := origin_of(node)) is not None}
+        guard(part, {task: branch for task, branch in self._net.recorded.items() if task in running})
+        return part.train()
+
+    def _refresh(self) -> None:
+        """Forget what was made of a graph with links that are cut by now, or without some that are back."""
+        if self._graph is not self._net.graph:
+            self._graph = self._net.graph
+            self._made, self._traces, self._reached = {}, {}, None
+
+
+def _has_one_of(net: Supernet, node: fx.Node, alphas: Collection[int]) -> bool:
+    """Whether a node is a fusion one of whose running links has one of these alphas."""
+    origin = origin_of(node)
+    if origin is None or origin.kind != "fusion":
+        return False
+    fusion = net.get_submodule(str(node.target))
+    return isinstance(fusion, Fusion) and any(id(link.alpha) in alphas for link in fusion.running_links())
