@@ -16,7 +16,7 @@ from graphnas.compiler.passes.base import apply
 from graphnas.compiler.supernet import Supernet
 from graphnas.compiler.torch_typed import copy_of, on_cpu, own_children, share_tensors
 from graphnas.compiler.values import tensor_attributes
-from graphnas.compiler.views import outputs_of, view_of
+from graphnas.compiler.views import needed_nodes, outputs_of, view_of
 from graphnas.errors import Problem, PruneError
 from graphnas.graph.links import Link
 from graphnas.prune.certificate import Certificate, certify
@@ -112,7 +112,11 @@ def standing(net: Supernet, cut: Sequence[str], left: Left) -> fx.GraphModule:
 def _reached(gm: fx.GraphModule, net: Supernet) -> fx.GraphModule:
     """Let a graph return what the primary returns, and drop what that does not reach."""
     _return_own_output(gm, net)
-    apply(DropUnreached(net.primary, net.recorded[net.primary].inputs), gm)
+    own = [
+        node for node in gm.graph.nodes if (origin := origin_of(node)) is not None and (origin.kind, origin.task) == ("branch", net.primary)
+    ]
+    needed = needed_nodes(gm.graph, [*gm.graph.output_node().all_input_nodes, *own])
+    apply(DropUnreached(net.primary, net.recorded[net.primary].inputs, needed), gm)
     return gm
 
 
