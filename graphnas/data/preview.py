@@ -2,10 +2,10 @@
 
 | label | drawn as |
 |---|---|
-| classes | a color each, by number; black where not labeled |
+| classes | a color each, as said below the sheet; black where not labeled |
 | boundaries | white on gray; black where not labeled |
 | normals | (n + 1) / 2 as red, green, blue: right is red, up is green, to the viewer is blue |
-| depth, disparity, numbers | from violet (least of the image) to yellow (most); black where not labeled |
+| depth, disparity, numbers | from violet (least of the image) to yellow (most), which are said above; black where not labeled |
 | of whole samples | words or numbers |
 """
 
@@ -13,7 +13,9 @@ from __future__ import annotations
 
 import colorsys
 import math
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
@@ -31,6 +33,7 @@ from graphnas.tasks.base import TaskType
 
 TILE = 192  # pixels of a tile's longer side
 LINE = 14  # of a line of text
+CHARACTER = 7  # at most
 GOLDEN = (math.sqrt(5) - 1) / 2
 RAMP = np.array([[68, 1, 84], [59, 82, 139], [33, 145, 140], [94, 201, 98], [253, 231, 37]], np.float32)  # dark to bright, also in gray
 Pixels = NDArray[np.uint8]
@@ -47,13 +50,14 @@ def preview(task_pair: TaskPairSpec, *, samples: int = 6) -> Image.Image:
     sources.open(PARTS[0])
     sources.refuse()
     every = [(source, records, index) for (source, _), records in sources.records.items() for index in range(len(records.ids))]
-    chosen = [every[round(place * (len(every) - 1) / max(1, samples - 1))] for place in range(min(samples, len(every)))]
+    rows = min(samples, len(every))
+    chosen = [every[round(place * (len(every) - 1) / max(1, rows - 1))] for place in range(rows)]
     keys = {name: spec.key for name, spec in task_pair.inputs.items()} | {name: task.key for name, task in tasks.items()}
-    rows = [
+    shown = [
         (f"{source}/{records.ids[index]}", [_tile(records, index, keys[name], tasks.get(name)) for name in keys])
         for source, records, index in chosen
     ]
-    return _sheet(list(keys), rows)
+    return _sheet(list(keys), shown, tasks)
 
 
 def drawn(task: TaskType, target: Tensor) -> Pixels:
@@ -88,7 +92,15 @@ def _ramp(values: NDArray[np.float32], labeled: NDArray[np.bool_]) -> Pixels:
     return np.stack(channels, axis=2).round().astype(np.uint8)
 
 
-def _tile(records: Records, index: int, key: str, task: TaskType | None) -> Image.Image:
+@dataclass(frozen=True)
+class _Tile:
+    """A picture, and what is said above it."""
+
+    picture: Image.Image
+    caption: str = ""
+
+
+def _tile(records: Records, index: int, key: str, task: TaskType | None) -> _Tile:
     if key not in records.keys(index):
         return _words("none")
     try:
@@ -96,11 +108,20 @@ def _tile(records: Records, index: int, key: str, task: TaskType | None) -> Imag
         if task is None:
             image = image_tensor(value, file=file)
             pixels = image.numpy() if image.dtype.itemsize == 1 else (image.clamp(0, 1) * 255).round().numpy().astype(np.uint8)
-            return _fitted(pixels.transpose(1, 2, 0))
+            return _Tile(_fitted(pixels.transpose(1, 2, 0)))
         target = task.decode(label_array(value, file=file), file=file)
     except DataError as error:
         return _words(error.problems[0].message)
-    return _words(said(task, target)) if task.per_sample else _fitted(drawn(task, target))
+    return _words(said(task, target)) if task.per_sample else _Tile(_fitted(drawn(task, target)), captioned(task, target))
+
+
+def captioned(task: TaskType, target: Tensor) -> str:
+    """The numbers that the darkest and the brightest color stand for."""
+    if task.target_kind in ("ids", "boundary", "normal"):
+        return ""
+    known = target[0][labeled_mask(task, target)[0]]
+    unit = {"depth": " m", "pixel_disparity": " pixels"}.get(task.target_kind, "")
+    return f"{float(known.min()):.3g} to {float(known.max()):.3g}{unit}" if known.numel() else "nothing labeled"
 
 
 def said(task: TaskType, target: Tensor) -> str:
@@ -124,24 +145,47 @@ def _fitted(pixels: Pixels) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(pixels)).resize(size, Image.Resampling.NEAREST)
 
 
-def _words(text: str) -> Image.Image:
+def _words(text: str) -> _Tile:
     tile = Image.new("RGB", (TILE, TILE * 3 // 4), "white")
-    characters = TILE // 7
-    lines = [text[start : start + characters] for start in range(0, len(text), characters)][: TILE * 3 // 4 // LINE]
+    lines = textwrap.wrap(text, TILE // CHARACTER)[: TILE * 3 // 4 // LINE]
     ImageDraw.Draw(tile).text((4, 4), "\n".join(lines), fill="black")
-    return tile
+    return _Tile(tile)
 
 
-def _sheet(names: Sequence[str], rows: Sequence[tuple[str, Sequence[Image.Image]]]) -> Image.Image:
-    heights = [max(tile.height for tile in tiles) + LINE for _, tiles in rows]
-    sheet = Image.new("RGB", (len(names) * (TILE + 4), LINE + 2 + sum(heights)), "white")
+def _sheet(names: Sequence[str], rows: Sequence[tuple[str, Sequence[_Tile]]], tasks: Mapping[str, TaskType]) -> Image.Image:
+    heights = [max(tile.picture.height for tile in tiles) + LINE for _, tiles in rows]
+    width = len(names) * (TILE + 4)
+    below = [line for name, task in tasks.items() if task.target_kind == "ids" for line in legend(name, task, width)]
+    sheet = Image.new("RGB", (width, LINE + 2 + sum(heights) + len(below) * LINE), "white")
     draw = ImageDraw.Draw(sheet)
     for column, name in enumerate(names):
         draw.text((column * (TILE + 4), 0), name, fill="black")
     top = LINE + 2
     for (name, tiles), height in zip(rows, heights, strict=True):
-        draw.text((0, top), name, fill="black")
         for column, tile in enumerate(tiles):
-            sheet.paste(tile, (column * (TILE + 4), top + LINE))
+            draw.text((column * (TILE + 4), top), tile.caption if column else name, fill="black")
+            sheet.paste(tile.picture, (column * (TILE + 4), top + LINE))
         top += height
+    for line in below:
+        left = 0
+        for text, color in line:
+            if color is not None:
+                draw.rectangle((left, top + 2, left + LINE - 4, top + LINE - 2), fill=color)
+                left += LINE
+            draw.text((left, top), text, fill="black")
+            left += len(text) * CHARACTER + LINE
+        top += LINE
     return sheet
+
+
+def legend(name: str, task: TaskType, width: int) -> list[list[tuple[str, tuple[int, int, int] | None]]]:
+    """Lines of classes and their colors, not wider than the sheet."""
+    classes: Sequence[str] = getattr(task, "names", ()) or tuple(map(str, range(max(task.out_channels, 2))))
+    classes = ("none", *classes) if len(classes) == 1 else classes
+    lines: list[list[tuple[str, tuple[int, int, int] | None]]] = [[(f"{name}:", None)]]
+    for number, text in enumerate(classes):
+        used = sum(len(each) * CHARACTER + 2 * LINE for each, _ in lines[-1])
+        if used + len(text) * CHARACTER + 2 * LINE > width:
+            lines.append([])
+        lines[-1].append((text, _color(number)))
+    return lines

@@ -14,8 +14,9 @@ from click.testing import CliRunner
 from PIL import Image
 
 from graphnas.cli.main import cli
-from graphnas.data.preview import drawn
+from graphnas.data.preview import captioned, drawn, legend, preview
 from graphnas.registry import task_types
+from graphnas.spec import TaskPairSpec, load_spec
 from tests.data.writers import folder, save
 
 PAIR: dict[str, Any] = {
@@ -137,7 +138,29 @@ def test_a_contact_sheet(root: Path, tmp_path: Path) -> None:
     assert pixels[16 + 14, 0].tolist() == [0, 0, 0]  # the first pixel of the first image
     assert pixels[16 + 14 + height - 1, 191].tolist() == [30, 50, 0]  # and its last
     assert pixels[16 + 14 + 10, 196].tolist() == [0, 0, 0]  # depth, not labeled
-    assert len(pixels) == 16 + 4 * (192 * 3 // 4 + 14)
+    assert len(pixels) == 16 + 4 * (192 * 3 // 4 + 14) + 14  # a line of classes below
+    assert (pixels[-8, 40:60] == [242, 109, 109]).all(axis=1).any()  # the color of class 0
+
+
+def test_a_row_for_each_of_few_samples(root: Path) -> None:
+    pair = load_spec(root.parent / "pair.yaml", kind="task_pair", folder=root)
+    assert isinstance(pair, TaskPairSpec)
+    height = (len(np.array(preview(pair))) - 16 - 14) // 4
+    sheet = np.array(preview(pair))
+    tops = [16 + 14 + row * height for row in range(4)]
+    assert [int(sheet[top, 0, 2]) for top in tops] == [0, 1, 2, 3]  # the blue of a sample's image is its number
+
+
+def test_what_colors_stand_for() -> None:
+    depth = task_types.get("depth").model_validate({"type": "depth", "key": "k"})
+    assert captioned(depth, torch.tensor([[[0.0, 1.25, 2.5]]])) == "1.25 to 2.5 m"
+    assert captioned(depth, torch.zeros(1, 1, 3)) == "nothing labeled"
+    one = task_types.get("semantic_segmentation").model_validate(
+        {"type": "semantic_segmentation", "key": "k", "classes": 1, "names": ["road"]}
+    )
+    assert captioned(one, torch.zeros(1, 3, dtype=torch.uint8)) == ""
+    assert [text for text, _ in legend("seg", one, 800)[0]] == ["seg:", "none", "road"]
+    assert len(legend("seg", one, 80)) == 3
 
 
 @pytest.mark.parametrize(
