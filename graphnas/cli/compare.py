@@ -130,7 +130,7 @@ def _print(found: Comparison, *, as_json: bool) -> None:
         return
     if not found.metric:
         return  # nothing was finished
-    better = {"min": ", less is better", "max": ", more is better"}.get(found.directions.get(found.metric, ""), "")
+    better = {"min": ", lower is better", "max": ", higher is better"}.get(found.directions.get(found.metric, ""), "")
     title = f"{found.task} on the {found.split} split: {found.metric}{better}" if found.split else f"{found.task}: no data to measure on"
     columns = judged_columns(found)
     things: list[object] = [table(title, columns, [judged_row(row, found) for row in found.rows], right=columns[1:])]

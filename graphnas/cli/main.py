@@ -22,6 +22,7 @@ COMMANDS = {
     "compile": "compile_",
     "search": "search",
     "compare": "compare",
+    "report": "report",
     "prune": "prune",
     "evaluate": "evaluate",
     "predict": "predict",

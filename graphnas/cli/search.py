@@ -24,6 +24,7 @@ def command(spec: str, out: Path | None, resume: bool, overwrite: bool, override
     """
     from graphnas.cli.progress import shown
     from graphnas.cli.results import print_results
+    from graphnas.report import write_report
     from graphnas.runs import search
     from graphnas.spec import SearchSpec, load_spec
 
@@ -31,6 +32,7 @@ def command(spec: str, out: Path | None, resume: bool, overwrite: bool, override
     assert isinstance(loaded, SearchSpec)
     with shown() as progress:
         result = search(loaded, out=out or default_folder(spec), resume=resume, overwrite=overwrite, progress=progress)
+    write_report(result.folder)
     print_results(result, as_json=as_json)
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, cast
 
+from graphnas.compare.files import failure
 from graphnas.compare.plan import Cell, Plan, Variant, cell_of, longer, plan_to_dict
 from graphnas.compare.plot import draw
 from graphnas.compare.pool import Pool, cores
@@ -77,6 +78,26 @@ def read_plan(out: str | Path) -> Plan:
     vary = {name: tuple(values) for name, values in data["vary"].items()}
     confidence = data.get("confidence", CONFIDENCE)
     return Plan(tuple(data["methods"]), variants, tuple(data["seeds"]), data["budget"], vary, confidence)
+
+
+def read(out: str | Path) -> Comparison:
+    """What the cells of a comparison come to so far; nothing is run, and nothing is written.
+
+    Raises:
+        ArtifactError: There is none.
+    """
+    path = Path(out)
+    plan = read_plan(path)
+    times: dict[str, tuple[float, str]] = {name: (ratio, rival) for name, (ratio, rival) in (_saved(path) or {}).get("times", {}).items()}
+    extra: dict[str, Variant] = {}
+    for variant in plan.variants:
+        if variant.name in times:
+            made = longer(plan.baseline_of(variant), times[variant.name][0])
+            if made is not plan.baseline_of(variant):
+                extra.setdefault(made.name, made)
+    cells = [*plan.cells(), *(cell_of(variant, seed) for seed in plan.seeds for variant in extra.values())]
+    failed = {cell.folder: reason for cell in cells if (reason := failure(path / cell.folder)) is not None}
+    return read_comparison(plan, list(extra.values()), times if extra else {}, path, failed)
 
 
 def _saved(out: Path) -> dict[str, Any] | None:

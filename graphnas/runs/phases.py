@@ -148,10 +148,10 @@ class Trained:
 
     def watched(self) -> Watched:
         """What is written down beside the metrics: the gates of every link; how the tasks' gradients agree, where there are several."""
-        every = self.spec.runtime.log_gradients
+        every, links = self.spec.runtime.log_gradients, {link.id: link for link in self.net.links}
         if every is None or len(self.net.tasks) < 2:
-            return Watched(link_gates(self.net))
-        return Watched(link_gates(self.net), GradientProbe(self.net, self.tasks, self.precision), every)
+            return Watched(link_gates(self.net), links)
+        return Watched(link_gates(self.net), links, GradientProbe(self.net, self.tasks, self.precision), every)
 
     def finetune_phase(self, name: str, length: Budget, finetune: Finetune) -> Phase:
         """The weights of what is shipped, alone."""

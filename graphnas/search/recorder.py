@@ -2,7 +2,7 @@
 
 ::
 
-    gates.jsonl      {"phase", "epoch", "step", "links": [id, ...]}             before the first line of gates, and when the links change
+    gates.jsonl      {"phase", "epoch", "step", "links": [{id, direction, operations}, ...]}  before the first gates, and when links change
                      {"phase", "epoch", "step", "gates": [[g, ...], ...]}       a list a link, a number a candidate operation
     gradients.jsonl  {"phase", "epoch", "step", "agreements": [{task, tap, cosine, ratio, samples}, ...]}
 """
@@ -10,12 +10,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from graphnas.compiler import Supernet
 from graphnas.data import Batch
+from graphnas.graph.links import Link
 from graphnas.search.gradient_probe import Agreement
 from graphnas.search.trace import Trace, read_trace
 from graphnas.spec.search import Every
@@ -29,11 +30,13 @@ class Watched:
 
     Args:
         gates: Link id -> its gates, a number a candidate operation.
+        links: Id -> link, of all of them.
         gradients: Of a batch; ``None`` where nobody asked.
         gradients_every: How often.
     """
 
     gates: Callable[[], Mapping[str, Sequence[float]]]
+    links: Mapping[str, Link] = field(default_factory=dict[str, Link])
     gradients: Callable[[Batch], Sequence[Agreement]] | None = None
     gradients_every: Every | None = None
 
@@ -67,7 +70,7 @@ class Recorder:
         place = {"phase": self._phase, "epoch": epoch, "step": step}
         if list(found) != self._links:
             self._links = list(found)
-            self._gates.write({**place, "links": self._links})
+            self._gates.write({**place, "links": [_described(link, self._watched) for link in self._links]})
         self._gates.write({**place, "gates": [[float(f"{gate:.6g}") for gate in gates] for gates in found.values()]})
 
     def gradients(self, batch: Batch, epoch: int, step: int) -> None:
@@ -76,6 +79,11 @@ class Recorder:
             return
         agreements = [asdict(found) for found in self._watched.gradients(batch)]
         self._gradients.write({"phase": self._phase, "epoch": epoch, "step": step, "agreements": agreements})
+
+
+def _described(link: str, watched: Watched | None) -> dict[str, Any]:
+    known = None if watched is None else watched.links.get(link)
+    return {"id": link} if known is None else {"id": link, "direction": known.direction, "operations": list(known.operations)}
 
 
 def link_gates(net: Supernet) -> Callable[[], dict[str, list[float]]]:
@@ -94,13 +102,18 @@ def link_gates(net: Supernet) -> Callable[[], dict[str, list[float]]]:
     return gates
 
 
+def read_links(folder: Path) -> dict[str, dict[str, Any]]:
+    """Link id -> ``direction`` (a2p, p2a, a2a) and ``operations``, of all that were ever written."""
+    return {link["id"]: link for row in read_trace(folder / GATES) for link in row.get("links", ())}
+
+
 def read_gates(folder: Path) -> dict[str, list[tuple[int, dict[str, list[float]]]]]:
     """Phase -> (step, link id -> gates) of each time that they were written, in order."""
     found: dict[str, list[tuple[int, dict[str, list[float]]]]] = {}
     links: dict[str, list[str]] = {}
     for row in read_trace(folder / GATES):
         if "links" in row:
-            links[row["phase"]] = row["links"]
+            links[row["phase"]] = [link["id"] for link in row["links"]]
         elif row["phase"] in links:
             gates = dict(zip(links[row["phase"]], row["gates"], strict=False))
             found.setdefault(row["phase"], []).append((row["step"], gates))

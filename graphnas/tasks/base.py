@@ -107,6 +107,8 @@ class TaskType(Spec, ABC):
     """Tells transforms what a flip or a resize has to do."""
     metric_directions: ClassVar[Mapping[str, Direction]]
     """Metric -> whether less or more of it is better; the first is what a primary task is judged by unless the spec says otherwise."""
+    metric_units: ClassVar[Mapping[str, str]] = {}
+    """Metric (its part before a slash) -> its unit: %, °; nothing for a bare number."""
     chooses: ClassVar[bool] = False
     """Whether its metrics choose something on validation (``Metrics.found``) that the test is measured with."""
 

@@ -39,6 +39,7 @@ class Boundary(TaskType):
 
     target_kind = "boundary"
     metric_directions = {"f1": "max", "average_precision": "max", "best_f1": "max"}
+    metric_units = dict.fromkeys(metric_directions, "%")
     chooses = True
 
     @model_validator(mode="after")

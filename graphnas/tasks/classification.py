@@ -93,6 +93,8 @@ class Classification(TaskType):
         if self.temperature != 1 and self.target != "logits":
             yield error_at(("temperature",), f"a temperature is of logits, and the target is {self.target}", "target: logits", key=True)
 
+    metric_units = dict.fromkeys(("top1", "top5", "class_accuracy", "map", "ap"), "%")
+
     @property
     def metric_directions(self) -> dict[str, Direction]:  # pyright: ignore[reportIncompatibleVariableOverride]  # the base's is of the class, this one's of its classes
         """Metric -> direction."""

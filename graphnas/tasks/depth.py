@@ -55,6 +55,7 @@ class Depth(TaskType):
         "delta2": "max",
         "delta3": "max",
     }
+    metric_units = {"abs": "m", "rmse": "m", "delta1": "%", "delta2": "%", "delta3": "%"}
 
     @property
     def out_channels(self) -> int:

@@ -61,6 +61,8 @@ class SemanticSegmentation(TaskType):
         if self.loss == {}:
             yield error_at(("loss",), "an empty sum", "{cross_entropy: 1, dice: 1}")
 
+    metric_units = {"miou": "%", "pixel_accuracy": "%", "iou": "%"}
+
     @property
     def metric_directions(self) -> dict[str, Direction]:  # pyright: ignore[reportIncompatibleVariableOverride]  # the base's is of the class, this one's of its classes
         """Metric -> direction: ``miou``, ``pixel_accuracy``, and ``iou/NAME`` of each class."""

@@ -108,6 +108,7 @@ class SurfaceNormal(TaskType):
         "rmse_angle": "min",
         **{f"within_{limit:g}": "max" for limit in WITHIN},
     }
+    metric_units = {**dict.fromkeys(("mean_angle", "median_angle", "rmse_angle"), "°"), **{f"within_{limit:g}": "%" for limit in WITHIN}}
 
     @property
     def out_channels(self) -> int:

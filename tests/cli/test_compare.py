@@ -39,7 +39,7 @@ def test_the_table_and_the_words(finished: Path, graphnas: Run) -> None:
     status, out, err = graphnas("compare", "search.json", "--methods", "./toy-space.json, aux-head", "--seeds", "3", "--out", "out")
     assert (status, err) == (0, "9 of 9 cells are finished already\n")
     main, _, rest = out.partition("\n\n")
-    assert main.splitlines()[0] == "depth on the test split: rel, less is better"
+    assert main.splitlines()[0] == "depth on the test split: rel, lower is better"
     cells = [line.split() for line in main.splitlines()]
     assert cells[3:] == [
         ["single-task", "3", "11", "±", "2.5", "-", "-", "-", "-", "-", "1.00", "1.00", "-"],

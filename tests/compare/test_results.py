@@ -141,7 +141,7 @@ def test_a_curve_over_a_field(folder: Path) -> None:
     assert words(found)[2].startswith("aux-head, balance.weights.seg=10: no significant difference from the single task: rel -0.9 [")
     picture = ElementTree.parse("out/comparison.svg").getroot()
     paths = [path.attrib["d"] for path in picture.iter("{http://www.w3.org/2000/svg}path")]
-    assert [path.count("L") for path in paths] == [2, 2]
+    assert [path.count("L") for path in paths] == [2, 1, 2, 1]  # a curve and its key each
     places = [float(point.split(",")[0][1:]) for point in paths[1].split()]
     assert places[1] - places[0] == pytest.approx((places[2] - places[0]) * 0.4771, rel=1e-3)  # by their logarithms
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import graphnas as gn
 from graphnas.search.progress import Progress
-from graphnas.search.recorder import read_gates, read_gradients
+from graphnas.search.recorder import read_gates, read_gradients, read_links
 
 MODEL = Path("artifact", "model.safetensors")
 P2A = ("depth:act1->seg:act1", "depth:act2->seg:act2")
@@ -29,7 +29,9 @@ def test_watching_changes_nothing_and_a_resume_writes_the_same(make_spec: Callab
     gates = read_gates(tmp_path / "plain")
     assert list(gates) == ["search"]
     assert [step for step, _ in gates["search"]] == [4, 8]
-    assert set(P2A) <= gates["search"][0][1].keys()
+    links = read_links(tmp_path / "plain")
+    assert [links[link] for link in P2A] == [{"id": link, "direction": "p2a", "operations": ["conv1x1"]} for link in P2A]
+    assert gates["search"][0][1].keys() == links.keys()
     measured = read_gradients(tmp_path / "watched")["search"]
     assert [step for step, _ in measured] == [3, 6]
     assert {(row.task, row.tap) for row in measured[0][1]} == {("seg", "act1"), ("seg", "act2"), ("seg", None)}

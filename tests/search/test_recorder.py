@@ -122,7 +122,7 @@ def test_gates_draw_no_random_numbers() -> None:
 
 def test_a_recorder_forgets_what_comes_again_and_says_links_that_change(tmp_path: Path) -> None:
     links = {"one": [0.5], "two": [0.25, 0.1234567891]}
-    watched = Watched(lambda: links, lambda batch: [Agreement("a", None, -0.5, 2.0, 3)])
+    watched = Watched(lambda: links, {}, lambda batch: [Agreement("a", None, -0.5, 2.0, 3)])
     recorder = Recorder(tmp_path, "search", watched)
     recorder.gates(1, 5)
     recorder.gradients(Batch({}, {}, {}, ()), 1, 5)
