@@ -28,8 +28,8 @@ from graphnas.runs.lock import NAME as LOCK
 from graphnas.search.checkpoint import write_atomically
 from graphnas.spec import SearchSpec, dump_spec, parse_spec
 
-_FREE = ("runtime", "training.epochs", "training.steps")
-"""Fields that may differ when a run is gone on with: where and how, and a longer training."""
+_FREE = ("runtime", "training.epochs", "training.steps", "training.on_nan")
+"""Fields that may differ when a run is gone on with: where and how, a longer training, and what happens where it can't go on."""
 
 
 @dataclass(frozen=True)
@@ -162,7 +162,7 @@ def same_spec(before: Mapping[str, Any], spec: SearchSpec, folder: RunFolder, *,
         ArtifactError: All that differs.
     """
     problems: list[Problem] = []
-    for path, old, new in _differences(before, dump_spec(spec), ()):
+    for path, old, new in _differences(_with_defaults(before, folder), dump_spec(spec), ()):
         name = ".".join(map(str, path))
         if not name.startswith(free):
             problems.append(
@@ -172,6 +172,14 @@ def same_spec(before: Mapping[str, Any], spec: SearchSpec, folder: RunFolder, *,
             problems.append(spec.problem(f"the run {folder.path} has {old}, {new} is less", *path, fix=f"{old} or more, or another folder"))
     if problems:
         raise ArtifactError(problems)
+
+
+def _with_defaults(before: Mapping[str, Any], folder: RunFolder) -> Mapping[str, Any]:
+    """The spec of a run, with the fields that an earlier graphnas did not know; as it is, where this one can't read it."""
+    try:
+        return dump_spec(parse_spec(before, kind="search", folder=folder.path))
+    except GraphNASError:
+        return before
 
 
 def _differences(old: Any, new: Any, path: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], Any, Any]]:

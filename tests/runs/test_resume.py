@@ -149,6 +149,18 @@ def test_runtime_may_change(tmp_path: Path, make_spec: Make, data: Any, never_st
     assert (tmp_path / "run" / MODEL).read_bytes() == (never_stopped("joint", make_spec()) / MODEL).read_bytes()
 
 
+def test_what_to_do_about_nan_may_change_and_fields_may_be_new(tmp_path: Path, make_spec: Make, data: Any, never_stopped: Any) -> None:
+    """As after a run that stopped at a loss that is NaN, of a graphnas that did not know all of today's fields."""
+    with pytest.raises(Stop):
+        gn.search(make_spec(), data=data, out=tmp_path / "run", progress=stop_at("search", 7))
+    file = tmp_path / "run" / "spec.json"
+    spec = json.loads(file.read_text())
+    del spec["training"]["on_nan"], spec["training"]["clip_gradient"], spec["task_pair"]["tasks"]["seg"]["ignore_index"]
+    file.write_text(json.dumps(spec))
+    gn.search(make_spec({"training.on_nan": "skip"}), data=data, out=tmp_path / "run", resume=True)
+    assert (tmp_path / "run" / MODEL).read_bytes() == (never_stopped("joint", make_spec()) / MODEL).read_bytes()
+
+
 @pytest.mark.slow
 def test_kill_9_in_the_middle(tmp_path: Path, make_spec: Make, data: Any, never_stopped: Any, metrics: Rows) -> None:
     """A process that saves at every step is killed at several moments and goes on each time."""
