@@ -30,6 +30,7 @@ conditions = optional(
     at=st.sampled_from(["every", "stage_end"]),
     same_resolution=st.booleans(),
     max_links_per_tap=st.none() | st.integers(1, 4),
+    random=st.none() | st.sampled_from([0.5, {"fraction": 0.25, "seed": 3}]),
 )
 link_operations = st.sampled_from(
     [
@@ -39,14 +40,19 @@ link_operations = st.sampled_from(
         {"op": "conv1x1", "initial": 1},
         {"op": "conv1x1", "initial": "kaiming", "resize": "nearest"},
         {"op": "conv3x3", "prefix": 1},
+        {"op": "scale", "initial": 0.1, "per": "tap"},
     ]
 )
 _open = st.floats(0, 1, exclude_min=True, exclude_max=True)
 gates = st.one_of(
-    st.sampled_from(["sigmoid", "softmax", "fixed", "projected01", "clamp11"]),
+    st.sampled_from(["sigmoid", "projected01", "clamp01"]),
     st.fixed_dictionaries({"function": st.just("sigmoid"), "initial": _open, "train_with": st.sampled_from(["alphas", "weights"])}),
-    st.fixed_dictionaries({"function": st.just("gumbel"), "temperature": positive}),
 )
+free_gates = gates | st.one_of(
+    st.sampled_from(["softmax", "fixed", "clamp11"]),
+    st.fixed_dictionaries({"function": st.just("gumbel"), "temperature": positive | st.just({"start": 1, "end": 0.1})}),
+)
+"""Of links that need not converge."""
 ramps = st.lists(shares, min_size=2, max_size=2).map(sorted)
 penalties = st.none() | st.one_of(
     st.sampled_from(["l1", "entropy"]),
@@ -61,16 +67,19 @@ norms = st.sampled_from(["none", "batch_norm", "layer_norm"]) | st.fixed_diction
 def link_rules(draw: st.DrawFn, into_primary: bool | None = None, replace: bool = True) -> Data:
     """A rule; into the primary only one that converges to zero."""
     a2p = draw(st.booleans()) if into_primary is None else into_primary
-    elsewhere = st.sampled_from(["primary -> auxiliary", "auxiliary->auxiliary"])
+    elsewhere = st.sampled_from(["primary -> auxiliary", "auxiliary->auxiliary", "any -> auxiliary"])
     rule: Data = {"direction": "auxiliary -> primary" if a2p else draw(elsewhere)}
     rule |= {"operations": draw(st.lists(link_operations, min_size=1, max_size=3))}
     if replace and not a2p and draw(st.booleans()):
         return {**rule, "operations": rule["operations"][:1], "converges_to": "free", "combine": "replace"}
     rule |= {"converges_to": "zero" if a2p else draw(st.sampled_from(["zero", "free", "binary"]))}
-    rule |= draw(
-        optional(where=conditions, gate=gates, penalty=penalties, combine=st.sampled_from([None, "add", "mix"]), tolerance=numbers)
-    )
-    return rule
+    if rule["converges_to"] == "free":
+        rule |= draw(optional(gate=free_gates))
+    else:
+        rule |= draw(optional(gate=gates, penalty=penalties))
+    combines = ["add"] if rule["converges_to"] == "binary" else [None, "add", "mix"]
+    rule |= {"combine": draw(st.sampled_from(combines))}
+    return rule | draw(optional(where=conditions, tolerance=numbers))
 
 
 @st.composite
@@ -79,6 +88,8 @@ def fusions(draw: st.DrawFn, on: str | None = None) -> Data:
     found = draw(
         optional(combine=st.sampled_from(["add", "mix"]), norm=norms, activation=st.sampled_from(["none", "relu", "gelu", "silu"]))
     )
+    if draw(st.booleans()) and on is None:
+        found["self"] = draw(st.sampled_from([{"op": "conv1x1", "initial": 0.9}, "scale", "identity"]))
     return {**found, "on": on or draw(st.sampled_from(["sum", "links"]))}
 
 

@@ -13,8 +13,8 @@ from graphnas.compiler.passes.base import Rule
 class DropUnreached(Rule):
     """Erase unread nodes that are not the primary's own; last nodes first, so that whole branches go.
 
-    By ownership, not by use alone: an unread node of the primary may be there for what it changes in place. Of another branch, what changes a
-    value that is read stays.
+    By ownership, not by use alone: an unread node of the primary may be there for what it changes in place. Of another branch, what changes
+    a value that is read stays.
 
     Args:
         primary: The task whose nodes stay.

@@ -50,6 +50,33 @@ P2A = "direction: primary -> auxiliary, operations: [conv1x1], converges_to: fre
         ("direction: auxiliary -> primary, operations: [conv1x1], converges_to: free",
          "76: links[0].converges_to: auxiliary -> primary converges to free, and would stay in the primary\n"
          "  fix: converges_to: zero, or constraints: {inference: all}"),
+        ("direction: primary -> seg, operations: [conv1x1], converges_to: zero, gate: fixed",
+         "70: links[0].converges_to: gates that are fixed at 1 never are zero\n  fix: converges_to: free, or a gate that is searched"),
+        ("direction: primary -> seg, operations: [conv1x1], converges_to: binary, gate: {function: fixed, initial: 0.5}",
+         "70: links[0].converges_to: gates that are fixed at 0.5 never are 0 or 1\n  fix: converges_to: free, or a gate that is searched"),
+        ("direction: primary -> seg, operations: [conv1x1], converges_to: binary, gate: clamp11, penalty: entropy",
+         "70: links[0].converges_to: gates of clamp11 may end at -1\n  fix: gate: {function: clamp01}\n"
+         "x.yaml:3:102: links[0].penalty: entropy is that of a probability, and gates of clamp11 may be negative\n"
+         "  fix: gate: {function: clamp01}"),
+        ("direction: primary -> seg, operations: [conv1x1, identity], converges_to: zero, gate: gumbel",
+         "80: links[0].converges_to: gates of gumbel add up to 1, so a link without the candidate none never is gone\n"
+         "  fix: operations: [..., none]"),
+        ("direction: primary -> seg, operations: [conv1x1], converges_to: free, gate: fixed, penalty: l1",
+         "98: links[0].penalty: no penalty can move gates that are fixed\n  fix: leave penalty out, or of: contribution"),
+        ("direction: primary -> seg, operations: [conv1x1], converges_to: free, gate: {function: projected01, train_with: weights}",
+         "118: links[0].gate.train_with: projected01 is put back into [0, 1] after the steps of the alphas, and these gates are trained"
+         " with the weights\n  fix: train_with: alphas, or function: clamp01"),
+        ("direction: primary -> seg, operations: [conv1x1], converges_to: binary, combine: mix",
+         "70: links[0].converges_to: the gates of mix share 1 with the destination's own value, so they don't converge to 0 or 1 each\n"
+         "  fix: converges_to: free, or combine: add"),
+        (f"{A2P}, where: {{random: 0}}", "98: links[0].where.random: must be more than 0, got 0"),
+        (f"{A2P}, where: {{random: {{fraction: 1.5}}}}",
+         "109: links[0].where.random.fraction: must be 1 or less, got 1.5\n  fix: fraction: 1"),
+        (f"{A2P}, gate: {{function: gumbel, temperature: {{end: 1}}}}",
+         "120: links[0].gate.temperature: missing field 'start'\n  fix: start: 1"),
+        ("direction: any -> any, operations: [conv1x1], converges_to: free",
+         "66: links[0].converges_to: any -> any converges to free, and would stay in the primary\n"
+         "  fix: converges_to: zero, or constraints: {inference: all}"),
         (f"{A2P}, max_links: 0", "93: links[0].max_links: must be 1 or more, got 0\n  fix: max_links: 1"),
         (f"{A2P}, tolerance: .inf", "93: links[0].tolerance: .inf is not a finite number\n  fix: a finite number, or text in quotes"),
     ],
@@ -69,6 +96,19 @@ def test_a_wrong_rule(rule: str, message: str, refused: Refused) -> None:
         ("{primary: {norm: {type: layer_norm}}}",
          "26: fusion.primary.norm: this norm acts on the primary's own value and would stay after the links are cut\n"
          "  fix: on: links, or constraints: {inference: primary+fusion}"),
+        ("{self: {op: conv1x1, initial: 0.9}}",
+         "16: fusion.self: this operation acts on the primary's own value and would stay after the links are cut\n"
+         "  fix: fusion: {auxiliary: {self: ...}}, or constraints: {inference: primary+fusion}"),
+        ("{primary: {self: scale, norm: batch_norm, on: links}}",
+         "26: fusion.primary.self: this operation acts on the primary's own value and would stay after the links are cut\n"
+         "  fix: fusion: {auxiliary: {self: ...}}, or constraints: {inference: primary+fusion}"),
+        ("{auxiliary: {self: scale, combine: replace}}",
+         "28: fusion.auxiliary.self: replace drops the destination's own value\n  fix: leave self out"),
+        ("{auxiliary: {self: none}}",
+         "28: fusion.auxiliary.self: none would drop the destination's own value\n  fix: combine: replace, or leave self out"),
+        ("{auxiliary: {self: {op: conv1x2}}}",
+         "33: fusion.auxiliary.self.op: unknown link operation 'conv1x2'\n  fix: did you mean 'conv1x1'?"),
+        ("{auxiliary: {slef: scale}}", "22: fusion.auxiliary.slef: unknown field 'slef'\n  fix: did you mean 'self'?"),
         ("{combine: sum}", "19: fusion.combine: unknown value 'sum'\n  fix: one of add, mix, replace"),
         ("{norm: batch}", "16: fusion.norm: unknown value 'batch'\n  fix: did you mean 'batch_norm'?"),
         ("{norm: {type: batch_norm, eps: 0}}", "40: fusion.norm.eps: must be more than 0, got 0"),
@@ -88,6 +128,8 @@ def test_a_wrong_fusion(fusion: str, message: str, refused: Refused) -> None:
         "fusion: {norm: batch_norm, activation: relu}\nconstraints: {inference: primary+fusion}",
         "fusion: {norm: batch_norm}\nconstraints: {inference: all}",
         "fusion: {auxiliary: {norm: batch_norm, activation: relu}}",
+        "fusion: {auxiliary: {self: {op: conv1x1, initial: 0.9}}}",
+        "fusion: {self: scale}\nconstraints: {inference: primary+fusion}",
     ],
 )
 def test_norms_that_may_be(rest: str, write: Write) -> None:
@@ -142,7 +184,7 @@ def test_the_asymmetry_holds_in_every_space_that_loads(data: Data) -> None:
     space = parse_spec(data)
     if space.constraints.inference == "primary":
         for rule in space.links:
-            assert rule.destination != "primary" or rule.converges_to == "zero"
+            assert rule.destination not in ("primary", "any") or rule.converges_to == "zero"
 
 
 def test_the_published_space() -> None:
@@ -177,3 +219,39 @@ def test_the_other_shipped_spaces() -> None:
         )
     [rule] = spaces["aux-head"].links
     assert (rule.source, rule.combine, rule.where.at) == ("primary", "replace", "stage_end")
+
+
+def test_the_multi_task_architectures_keep_their_links() -> None:
+    spaces = {name: load_spec(name) for name in ("nddr", "cross-stitch", "mtl-nas")}
+    assert {name: (found.constraints.inference, found.links[0].direction) for name, found in spaces.items()} == dict.fromkeys(
+        spaces, ("all", "any -> any")
+    )
+    nddr, stitch, nas = spaces.values()
+    assert [(found.fusion.own.op, found.fusion.own.initial, found.links[0].operations[0].initial) for found in spaces.values()] == [
+        ("conv1x1", 0.9, 0.1),
+        ("scale", 0.9, 0.1),
+        ("conv1x1", 1, 0),
+    ]
+    assert [(found.fusion.norm.type, found.fusion.activation) for found in (nddr, stitch, nas)] == [
+        ("batch_norm", "relu"),
+        ("none", "none"),
+        ("batch_norm", "relu"),
+    ]
+    [rule] = nas.links
+    assert (rule.gate.temperature.start, rule.gate.temperature.end, rule.penalty.type, rule.converges_to) == (1, 0.1, "entropy", "binary")
+
+
+def test_the_variants_and_controls_of_the_published_space() -> None:
+    a2p, p2a = load_spec("aux-nas-clamp").links
+    assert (a2p.gate.function, p2a.gate.function, a2p.penalty, a2p.where) == (
+        "clamp11",
+        "clamp11",
+        load_spec("aux-nas").links[0].penalty,
+        Condition(max_gap=2),
+    )
+    a2p, p2a = load_spec("aux-nas-binary").links
+    assert a2p == load_spec("aux-nas").links[0]
+    assert (p2a.penalty.type, p2a.penalty.strength, p2a.penalty.ramp, p2a.converges_to) == ("entropy", 10, (0.2, 0.5), "binary")
+    [everything], [some] = load_spec("aux-nas-all").links, load_spec("aux-nas-random").links
+    assert (everything.direction, everything.gate.function, everything.gate.initial) == ("primary -> auxiliary", "fixed", 1)
+    assert (some.where.random.fraction, some.where.random.seed, everything.where.random) == (0.5, 0, None)
