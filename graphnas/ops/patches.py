@@ -64,18 +64,25 @@ class Network:
         return value
 
     def reordered(self, value: Tokens, path: str) -> Tokens:
-        """Tokens of a block of timm's Hiera, with their grid and the order that its mask units have there; others as they are."""
+        """Tokens of a block of Hiera, timm's or Hugging Face's, with their grid and the order that its mask units have there.
+
+        Others are returned as they are.
+        """
         names = path.split(".")
         for inside, owner in enumerate(self.around(path)):
-            match names[len(names) - inside :], getattr(owner, "reroll", None):
-                case ["blocks", block, *_], nn.Module() as reroll:
+            reroll: Any = getattr(owner, "reroll", None)
+            match names[len(names) - inside :]:
+                case ["blocks", number, *_] if isinstance(reroll, nn.Module):  # timm's
                     schedule: Any = reroll.schedule
-                    _, size = schedule[int(block)]
-                    if math.prod(size) == value.length:
-                        order = reroll(torch.arange(value.length).view(1, -1, 1), int(block)).flatten().tolist()
-                        return replace(value, grid=(size[0], size[1]), order=tuple(order))
+                case ["stages", number, *_] if reroll is not None:
+                    schedule = owner.schedule
                 case _:
-                    pass
+                    continue
+            index = int(number)
+            _, size = schedule[index]
+            if math.prod(size) == value.length:
+                order = reroll(torch.arange(value.length).view(1, -1, 1), index).flatten().tolist()
+                return replace(value, grid=(size[0], size[1]), order=tuple(order))
         return value
 
     def named_patches(self, value: Tokens, path: str, prefix: int | None, grid: Grid | None) -> Tokens:

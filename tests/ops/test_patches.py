@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from typing import Any
 
@@ -245,3 +246,29 @@ def test_the_order_of_hieras_tokens() -> None:
         assert torch.equal(found[0, 0], rows[step - 1 :: step, step - 1 :: step].float())
         assert torch.equal(found[0, 1], columns[step - 1 :: step, step - 1 :: step].float())
         assert torch.equal(as_ordered(found.flatten(2).transpose(1, 2), of), value)
+
+
+def test_the_order_of_hieras_tokens_in_transformers() -> None:
+    """As above: the first layer of a stage pools, and the other layers keep what it made."""
+    transformers = pytest.importorskip("transformers")
+    hiera: Any = importlib.import_module("transformers.models.hiera.modeling_hiera")
+    config = transformers.HieraConfig(
+        embed_dim=8, image_size=[64, 96], depths=[1, 1, 2, 1], num_heads=[1, 2, 4, 8], mlp_ratio=1.0, num_labels=3
+    )
+    module = transformers.HieraForImageClassification(config)
+    branch = gn.Branch.from_module(module, example=image(2, 3, 64, 96))
+    rows, columns = torch.meshgrid(torch.arange(16), torch.arange(24), indexing="ij")
+    tokens = hiera.unroll(torch.stack([rows, columns], -1).flatten(0, 1)[None].float(), [64, 96], [4, 4], [[2, 2]] * 3)
+    steps = [1, 2, 4, 4, 8]
+    assert [tap.name for tap in branch.taps] == [
+        f"hiera.encoder.stages.{i}.layers.{j}" for i, j in ((0, 0), (1, 0), (2, 0), (2, 1), (3, 0))
+    ]
+    for tap, step in zip(branch.taps, steps, strict=True):
+        pooled = tokens
+        for _ in range(step.bit_length() - 1):
+            pooled = pooled.view(1, 4, -1, 2).amax(1)
+        assert isinstance(tap.type, Tokens)
+        assert tap.type.grid == (16 // step, 24 // step)
+        found = image_of(pooled, tap.type)
+        assert torch.equal(found[0, 0], rows[step - 1 :: step, step - 1 :: step].float())
+        assert torch.equal(found[0, 1], columns[step - 1 :: step, step - 1 :: step].float())
