@@ -113,9 +113,9 @@ def artifact(tmp_path: Path) -> Path:
     return gn.save(pruned_of(of_spec), tmp_path / "artifact")
 
 
-def message(folder: Path, into: nn.Module | None = None) -> str:
+def message(folder: Path, **options: Any) -> str:
     with pytest.raises(ArtifactError) as caught:
-        gn.load(folder, into=into)
+        gn.load(folder, **options)
     assert caught.value.exit_status == 2
     return str(caught.value)
 
@@ -176,3 +176,77 @@ def test_a_save_that_fails_leaves_what_was_there(artifact: Path, monkeypatch: py
     with pytest.raises(OSError, match="no space left"):
         gn.save(pruned_of(of_spec), artifact)
     assert {path.name: path.read_bytes() for path in artifact.iterdir()} == before
+
+
+# -- where more than the primary's network was kept
+
+
+def kept(space: gn.SearchSpaceSpec, make: Callable[[], gn.Branch] = of_spec) -> gn.Pruned:
+    net = gn.weave({"p": make(), "q": make()}, primary="p", space=space).eval()
+    torch.manual_seed(5)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter += 0.1 * torch.randn_like(parameter)
+    return gn.prune(net, force=True)
+
+
+@pytest.mark.parametrize("name", ["nddr", "cross-stitch", "mtl-nas", "primary+fusion"])
+def test_what_keeps_more_than_the_primary_loads_bitwise(name: str, tmp_path: Path) -> None:
+    space = FUSED if name == "primary+fusion" else gn.load_spec(name)
+    assert isinstance(space, gn.SearchSpaceSpec)
+    pruned = kept(space)
+    assert pruned.keeps == ("primary+fusion" if name == "primary+fusion" else "all")
+    folder = gn.save(pruned, tmp_path / "artifact")
+    loaded = gn.load(folder)
+    assert list(loaded.state_dict()) == list(pruned.module.state_dict())
+    assert torch.equal(loaded(X), pruned.module.eval()(X))
+    description, certificate = json.loads((folder / "spec.json").read_text()), json.loads((folder / "certificate.json").read_text())
+    assert (description["keeps"], description["network"], list(description["supernet"]["networks"])) == (pruned.keeps, None, ["p", "q"])
+    assert (certificate["keeps"], certificate["macs_ratio"]) == (pruned.keeps, pruned.certificate.macs_ratio)
+    assert certificate["macs_ratio"] > 1
+
+
+FUSED = parse_spec(
+    {
+        "kind": "search_space",
+        "links": [{"direction": "auxiliary -> primary", "operations": ["conv1x1"], "converges_to": "zero"}],
+        "fusion": {"self": {"op": "conv1x1", "initial": 0.9}, "norm": "batch_norm", "activation": "relu"},
+        "constraints": {"inference": "primary+fusion"},
+    }
+)
+
+
+def test_networks_of_the_users_own_are_given_again(tmp_path: Path) -> None:
+    make = of_module(Mine, {"s": ["first", "second"]})
+    nddr = gn.load_spec("nddr")
+    assert isinstance(nddr, gn.SearchSpaceSpec)
+    pruned = kept(nddr, make)
+    folder = gn.save(pruned, tmp_path / "artifact")
+    assert message(folder) == (
+        f"{folder} holds the weights of modules of your own classes, which no spec describes: those of p, q\n"
+        "  fix: gn.load(folder, networks={'p': branch, ...}), or gn.register_network and name it in a spec"
+    )
+    assert message(folder, networks={"p": make()}).splitlines()[0].endswith("which no spec describes: those of q")
+    given = {"p": make(), "q": make()}
+    before = [parameter.clone() for branch in given.values() for parameter in branch.module.parameters()]
+    assert torch.equal(gn.load(folder, networks=given)(X), pruned.module.eval()(X))
+    assert all(map(torch.equal, before, (parameter for branch in given.values() for parameter in branch.module.parameters())))
+
+
+def test_a_description_that_was_changed(tmp_path: Path) -> None:
+    nddr = gn.load_spec("nddr")
+    assert isinstance(nddr, gn.SearchSpaceSpec)
+    folder = gn.save(kept(nddr), tmp_path / "artifact")
+    spec = json.loads((folder / "spec.json").read_text())
+    spec["supernet"]["cut"] = ["q:block->p:block"]
+    (folder / "spec.json").write_text(json.dumps(spec))
+    assert message(folder) == (
+        f"{folder / 'spec.json'} is not what certificate.json was written for: its hash differs\n  fix: copy or make the artifact again"
+    )
+    certificate = json.loads((folder / "certificate.json").read_text())
+    (folder / "certificate.json").write_text(json.dumps({**certificate, "spec_sha256": None}))
+    (folder / "spec.json").write_text(json.dumps({**spec, "supernet": None}))
+    assert message(folder) == (
+        f"{folder} holds more than the primary's network (inference: all), and an earlier graphnas did not say what\n"
+        "  fix: make it again: graphnas prune RUN"
+    )
