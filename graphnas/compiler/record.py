@@ -20,6 +20,7 @@ from torch import Tensor, fx, nn
 from torch.overrides import TorchFunctionMode
 
 from graphnas.compiler import intercept
+from graphnas.compiler.caches import without_cache
 from graphnas.compiler.calls import ValueNames, holds_tensors, tensor_parts
 from graphnas.compiler.numbers import RecordedFlag, Value, plain
 from graphnas.compiler.refusal import Refusal
@@ -168,7 +169,9 @@ class _Recorder(TorchFunctionMode):
             value = function(*first, *plain(args), **plain(kwargs))
         finally:
             self.paused = False
-        return self.values.remember(value, self.values.noted(make(*nodes), value, before))
+        made = self.values.remember(value, self.values.noted(make(*nodes), value, before))
+        self.values.note_caches()
+        return made
 
     def log(self, path: str, value: Any) -> None:
         self.values.node_of(value)  # made here, where its maker returns it
@@ -237,7 +240,7 @@ class _Recorder(TorchFunctionMode):
     def refusal(self, why: str, *, otherwise: str = _MOVE, data_dependent: bool = False) -> Refusal:
         path = self.scope[-1]
         if "Cache, which" in why:  # of keys and values, which Hugging Face models hand from layer to layer
-            otherwise = "switch the cache off: config.use_cache = False"
+            otherwise = without_cache(self.module)
         line = running_line(_Recorder.run.__code__, self.module.get_submodule(path))
         found = Refusal(
             f"{path or type(self.module).__name__}: {why} at {line}", path=path, otherwise=otherwise, data_dependent=data_dependent

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
+from graphnas.compiler.caches import cached, empty_like, is_cache
 from graphnas.compiler.calls import holds_tensors, tensors_in, type_of_value
 from graphnas.compiler.meta import set_changed_inputs, set_scope, set_shared_inputs, set_type
 from graphnas.compiler.narrowing import fields_of, is_list, is_mapping, is_namedtuple, is_plain_dict, is_slice, is_tuple
@@ -49,6 +50,7 @@ class Values:
         self.refuse = refuse
         self.graph = ScopedGraph()
         self.known: dict[int, Value] = {}
+        self.caches: dict[int, list[int]] = {}  # what is in each, by identity, since a module below the recorded level last ran
         self.state = {id(tensor): name for name, tensor in [*module.named_parameters(), *module.named_buffers()]}
 
     def asked(self, path: str) -> None:
@@ -105,6 +107,9 @@ class Values:
             return value
         if (is_tuple(value) or is_list(value) or is_mapping(value)) and holds_tensors(value):
             return self.remember(value, make())
+        if is_cache(value) and id(value) not in self.known:
+            self.known[id(value)] = Value(make=make, keep=value)
+            self.caches[id(value)] = []
         return RecordedInt(value, make, self) if type(value) is int else value
 
     def typed(self, make: Callable[[], fx.Node], value: Tensor) -> Callable[[], fx.Node]:
@@ -164,7 +169,24 @@ class Values:
             return [self.as_node(part) for part in value]
         if is_mapping(value):
             return {key: self.as_node(part) for key, part in value.items()}
+        if is_cache(value):
+            return self.cache(value)
         raise self.refuse(f"a value of type {type(value).__name__}, which a graph can't hold")
+
+    def cache(self, value: Any) -> fx.Node:
+        """A cache that the run has made, and that only modules below the recorded level have filled."""
+        known = self.known.get(id(value))
+        if known is None and not cached(value):
+            known = self.known[id(value)] = Value(self.graph.call_function(empty_like(value)), keep=value)
+            self.caches[id(value)] = []
+        if known is None or [id(tensor) for tensor in cached(value)] != self.caches[id(value)]:
+            raise self.refuse(f"a {type(value).__name__}, which a graph can't fill")
+        return known.resolve()
+
+    def note_caches(self) -> None:
+        """A module below the recorded level has run, and may have filled caches."""
+        for key in self.caches:
+            self.caches[key] = [id(tensor) for tensor in cached(self.known[key].keep)]
 
     def tensor(self, value: Tensor) -> fx.Node:
         known = self.known.get(id(value))

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from graphnas.compiler import intercept
+from graphnas.compiler.caches import cached, is_cache
 from graphnas.compiler.narrowing import fields_of, is_list, is_mapping, is_sequence, is_slice, is_tuple
 from graphnas.compiler.record import Recording
 from graphnas.compiler.refusal import Difference
@@ -341,6 +342,8 @@ def leaves(value: Any) -> list[Tensor]:
     """The tensors in what a module returned."""
     if isinstance(value, Tensor):
         return [value]
+    if is_cache(value):
+        return cached(value)
     parts: Iterable[Any] = ()
     if is_mapping(value):  # also the outputs of Hugging Face models
         parts = value.values()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import graphnas as gn
+from graphnas.compiler.caches import cached
 from graphnas.errors import RecordError
 from tests.builders import OUT, image, randomize, space
 
@@ -92,16 +94,58 @@ def test_links_between_language_models() -> None:
     assert not torch.equal(net(ids(2, 7))["q"], branches["q"].module.eval()(ids(2, 7)).logits)
 
 
-@pytest.mark.parametrize("build", [gpt2, llama])
-def test_a_cache_is_told_by_its_switch(build: Any) -> None:
+def t5() -> nn.Module:
+    config = transformers.T5Config(d_model=16, d_kv=8, d_ff=32, num_layers=2, num_heads=2, vocab_size=50, decoder_start_token_id=0)
+    return transformers.T5ForConditionalGeneration(config)
+
+
+@pytest.mark.parametrize(
+    ("build", "tap", "inputs"),
+    [
+        (gpt2, "transformer.h.*", ["input_ids"]),
+        (llama, "model.layers.*.mlp", ["input_ids"]),
+        (t5, "encoder.block.*.layer.1", ["input_ids", "decoder_input_ids"]),
+        (t5, "decoder.block.*.layer.2", ["input_ids", "decoder_input_ids"]),
+    ],
+)
+def test_a_cache_is_filled_and_returned(build: Callable[[], Any], tap: str, inputs: list[str]) -> None:
+    """A fresh one in every run, as the module makes it: generation can go on from it."""
     module = build()
+    example = {name: ids(2, 7) for name in inputs}
+    branch = gn.Branch.from_module(module, taps={"s": tap}, example=example)
+    pruned = gn.prune(alone(branch).eval())
+    assert pruned.certificate.holds
+    other = {name: ids(3, 5) for name in inputs}
+    for given in (other, example, other):
+        ours, theirs = pruned.module(**given), module.eval()(**given)
+        assert type(ours.past_key_values) is type(theirs.past_key_values)
+        assert ours.past_key_values.get_seq_length() == theirs.past_key_values.get_seq_length() == given[inputs[-1]].shape[1]
+        kept = cached(ours.past_key_values)
+        assert len(kept) >= 4
+        assert all(torch.equal(one, two) for one, two in zip(kept, cached(theirs.past_key_values), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("build", "tap", "kind", "switches"),
+    [
+        (gpt2, "transformer.h.*.attn.c_proj", "DynamicCache", ["config"]),
+        (llama, "model.layers.*.self_attn.o_proj", "DynamicCache", ["config"]),
+        (t5, "decoder.block.*.layer.0.SelfAttention.o", "EncoderDecoderCache", ["config", "decoder.config"]),
+    ],
+)
+def test_a_cache_that_is_filled_by_what_is_looked_into_is_told_by_its_switches(
+    build: Callable[[], Any], tap: str, kind: str, switches: list[str]
+) -> None:
+    module = build()
+    example = {name: ids(2, 7) for name in (["input_ids", "decoder_input_ids"] if build is t5 else ["input_ids"])}
     with pytest.raises(RecordError) as caught:
-        gn.Branch.from_module(
-            module, taps={"s": "transformer.h.*" if build is gpt2 else "model.layers.*"}, example={"input_ids": ids(2, 7)}
-        )
-    first, fix = str(caught.value).splitlines()
-    assert first.startswith(f"{'transformer' if build is gpt2 else 'model'}: a value of type DynamicCache, which a graph can't hold at ")
-    assert fix == "  fix: switch the cache off: config.use_cache = False"
+        gn.Branch.from_module(module, taps={"s": tap}, example=example)
+    [problem] = caught.value.problems
+    assert f": a {kind}, which a graph can't fill at " in problem.message
+    assert str(problem.fix).endswith(f"switch the cache off: {'; '.join(f'{name}.use_cache = False' for name in switches)}")
+    for name in switches:
+        (module.get_submodule(name.rpartition(".")[0]).config).use_cache = False
+    assert gn.prune(alone(gn.Branch.from_module(module, taps={"s": tap}, example=example)).eval()).certificate.holds
 
 
 def test_gradient_checkpointing() -> None:
