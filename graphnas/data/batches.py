@@ -121,7 +121,7 @@ class Maker(Dataset[Any]):
         """The samples of a plan, but for those that can't be used and may be left out.
 
         Raises:
-            DataError: One can't be used, or none of a batch to learn from.
+            DataError: One can't be used.
         """
         found: list[Sample] = []
         skipped: list[Skipped] = []
@@ -135,9 +135,6 @@ class Maker(Dataset[Any]):
                 if item.source not in self._samples.lenient:
                     raise
                 skipped.append(Skipped(item.id, item.source, item.part, error.problems[0].message))
-        if not found and plan.epoch is not None:
-            message = f"no sample of a batch can be used; the first: {skipped[0].reason}"
-            raise DataError(message, fix="mend or remove them, or a larger batch_size")
         return found, tuple(skipped)
 
     def _stacked(self, name: str, samples: Sequence[Sample], values: Sequence[Tensor]) -> Tensor:
@@ -197,13 +194,21 @@ class Server:
             DataError: A sample can't be read.
         """
         if workers == 0:
-            made = (self._maker.make(plan) for plan in plans)
-            return self._noted(batch.pin_memory() for batch in made) if self._pin_memory else self._noted(made)
+            return self._noted(self._made_here(plans))
         return self._noted(_checked(self._loader(_Plans(plans), workers, stay=False)))
 
     def again(self, plans: Sequence[Plan], workers: int) -> Iterator[Batch]:
-        """As ``once``, but workers stay for the next call; so one pass at a time."""
-        return self.once(plans, 0) if workers == 0 else self._one_at_a_time(plans, workers)
+        """As ``once``, but of batches to learn from, and workers stay for the next call; so one pass at a time.
+
+        Raises:
+            DataError: As there, or no sample of a batch can be used.
+        """
+        return self._whole(self._noted(self._made_here(plans), empty=True) if workers == 0 else self._one_at_a_time(plans, workers))
+
+    def _made_here(self, plans: Sequence[Plan]) -> Iterator[Batch]:
+        for plan in plans:
+            batch = self._maker.make(plan)
+            yield batch.pin_memory() if self._pin_memory else batch
 
     def _one_at_a_time(self, plans: Sequence[Plan], workers: int) -> Iterator[Batch]:
         self._turn += 1
@@ -212,19 +217,27 @@ class Server:
         if workers not in self._staying:
             self._staying[workers] = self._loader(self._plans, workers, stay=True)
         try:
-            for batch in self._noted(_checked(self._staying[workers])):
+            for batch in self._noted(_checked(self._staying[workers]), empty=True):
                 assert turn == self._turn, "another epoch was started before this one had ended"
                 yield batch
         except (DataError, RunError):
             del self._staying[workers]
             raise
 
-    def _noted(self, batches: Iterable[Batch]) -> Iterator[Batch]:
-        """The batches that hold something; what is missing in them is counted."""
+    def _noted(self, batches: Iterable[Batch], *, empty: bool = False) -> Iterator[Batch]:
+        """The batches that hold something, or all; what is missing in them is counted."""
         for batch in batches:
             self._skips.add(batch.skipped)
-            if batch.ids:
+            if batch.ids or empty:
                 yield batch
+
+    @staticmethod
+    def _whole(batches: Iterable[Batch]) -> Iterator[Batch]:
+        for batch in batches:
+            if not batch.ids:
+                message = f"no sample of a batch can be used; the first: {batch.skipped[0].reason}"
+                raise DataError(message, fix="mend or remove them, or a larger batch_size")
+            yield batch
 
     def _loader(self, plans: _Plans, workers: int, *, stay: bool) -> DataLoader[Any]:
         return DataLoader(

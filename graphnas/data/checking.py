@@ -14,6 +14,7 @@ from torch import Tensor
 from graphnas.data.base import Records
 from graphnas.data.files import image_tensor, label_array
 from graphnas.data.opening import open_data
+from graphnas.data.skipping import LARGEST_SHARE
 from graphnas.data.sources import PARTS, Given, Sources
 from graphnas.data.transforms import Resize
 from graphnas.errors import DataError, Problem
@@ -97,7 +98,7 @@ def check_data(
         sources.open(part)
         sources.check_keys(part)
     total = sum(len(records.ids) for records in sources.records.values())
-    problems, found, done = list(sources.problems), list[Found](), 0
+    problems, found, left_out, done = list(sources.problems), list[Found](), list[str](), 0
     for (source, part), records in sources.records.items():
         walk = _Walk(task_pair, tasks, source, part, records)
         for index in range(len(records.ids)):
@@ -106,9 +107,12 @@ def check_data(
             if progress is not None:
                 progress(done, total)
         found += walk.found()
-        problems += walk.problems
+        if sources.layout(source).on_error == "skip" and 0 < len(walk.broken) <= LARGEST_SHARE * len(records.ids):
+            left_out += [f"{source}, {part}: left out: {problem.message}" for problem in walk.problems]
+        else:
+            problems += walk.problems
     remarks = [line for one in found if one.name in tasks for line in _remarks(one, tasks[one.name])]
-    return Checked(tuple(found), tuple(dict.fromkeys(problems)), tuple(remarks), _notes(task_pair, seed, datasets))
+    return Checked(tuple(found), tuple(dict.fromkeys(problems)), (*left_out, *remarks), _notes(task_pair, seed, datasets))
 
 
 def _notes(task_pair: TaskPairSpec, seed: int, datasets: Mapping[str, Given] | None) -> tuple[str, ...]:
@@ -126,12 +130,19 @@ class _Walk:
         self._tasks = tasks
         self._records = records
         self.problems: list[Problem] = []
+        self.broken: set[int] = set()
         self._resized = bool(task_pair.transforms) and isinstance(task_pair.transforms[0], Resize)
         names = [*task_pair.inputs, *tasks]
         self._sums = {name: _Sum(Found(source, part, name, len(records.ids))) for name in names}
 
     def see(self, index: int) -> None:
         """One sample."""
+        before = len(self.problems)
+        self._see(index)
+        if len(self.problems) > before:
+            self.broken.add(index)
+
+    def _see(self, index: int) -> None:
         size = None
         for name, spec in self._task_pair.inputs.items():
             image = self._made(index, name, spec.key, ("inputs", name, "key"), lambda value, file: image_tensor(value, file=file))

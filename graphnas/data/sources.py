@@ -6,7 +6,7 @@ from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, cast
 
-from graphnas.data.base import Layout, Part, Records
+from graphnas.data.base import FileLayout, Layout, Part, Records
 from graphnas.data.python import DatasetRecords, MapDataset, PythonData
 from graphnas.data.samples import Item
 from graphnas.errors import DataError, Problem, suggest
@@ -140,7 +140,10 @@ class Sources:
         else:
             raise DataError(f"no samples to learn from are given for {source!r}", fix=f'data={{"{source}": {{"train": dataset}}}}')
         if not records.ids:
-            raise DataError(f"{source!r} has no samples", fix="add some, or leave the source out")
+            layout = self.layout(source)
+            place = layout.path(part) if isinstance(layout, FileLayout) and source not in self.given else None
+            what = f"{place} holds no samples" if place is not None else f"{source!r} has no samples for {part}"
+            raise DataError(what, fix="add some, or leave the source out" if part == "train" else f"add some, or leave {part} out")
         return records
 
     def _field(self, source: str, part: Part) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from graphnas.cli.main import cli
 from graphnas.data.preview import captioned, drawn, legend, preview
 from graphnas.registry import task_types
 from graphnas.spec import TaskPairSpec, load_spec
-from tests.data.writers import folder, save
+from tests.data.writers import color, folder, millimetres, save
 
 PAIR: dict[str, Any] = {
     "kind": "task_pair",
@@ -126,6 +126,23 @@ def test_presets_start_from_the_root(root: Path) -> None:
     result = CliRunner().invoke(cli, ["data", "check", "doom-rooms-six", "--root", str(root)])
     assert result.exit_code == 2
     assert f"no such folder: {root}/data/doom-rooms/training" in result.stderr
+
+
+def test_what_may_be_left_out_is_no_mistake(root: Path) -> None:
+    for number in range(4, 120):
+        save(root / "train" / "img" / f"{number:04d}.png", color(number))
+        save(root / "train" / "depth" / f"{number:04d}.png", millimetres(number))
+    (root / "train" / "img" / "0077.png").write_bytes(b"broken")
+    result = run(root, "--set", "sources.rooms.on_error=skip")
+    assert (result.exit_code, result.stderr) == (0, "")
+    reason = f"{root}/train/img/0077.png: corrupt image: it holds no image"
+    assert f"remark: rooms, train: left out: {reason}" in result.stdout.splitlines()
+    (root / "train" / "img" / "0088.png").write_bytes(b"broken")
+    result = run(root, "--set", "sources.rooms.on_error=skip")
+    assert result.exit_code == 2
+    assert [line.partition(": ")[2] for line in result.stderr.splitlines() if "fix" not in line] == [
+        f"inputs.image.key: {root}/train/img/{name}.png: corrupt image: it holds no image" for name in ("0077", "0088")
+    ]
 
 
 def test_a_contact_sheet(root: Path, tmp_path: Path) -> None:

@@ -97,7 +97,7 @@ def test_an_empty_test_split_is_found_before_training(tmp_path: Path) -> None:
     (tmp_path / "test" / "img").mkdir(parents=True)
     with pytest.raises(DataError) as raised:
         opened({**sources, "rooms": {**sources["rooms"], "test": str(tmp_path / "test")}})
-    assert str(raised.value) == "sources.rooms.test: 'rooms' has no samples\n  fix: add some, or leave the source out"
+    assert str(raised.value) == f"sources.rooms.test: {tmp_path}/test holds no samples\n  fix: add some, or leave test out"
 
 
 def test_an_image_on_another_scale(tmp_path: Path) -> None:
