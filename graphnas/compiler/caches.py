@@ -64,9 +64,11 @@ def _described(value: Any) -> str:
 
 
 def _parts(value: Any) -> dict[Any, Any]:
+    parts: dict[Any, Any] = {}
     if is_mapping(value):
-        return dict(value)
-    if is_list(value) or is_tuple(value):
-        return dict(enumerate(value))
-    attributes: dict[str, Any] = vars(value) if is_cache(value) else {}
-    return attributes
+        parts.update(value)
+    elif is_list(value) or is_tuple(value):
+        parts.update(enumerate(value))
+    elif is_cache(value):
+        parts.update(vars(value))
+    return parts

@@ -358,9 +358,32 @@ class Windows(nn.Module):
         return self.out(mixed.mT.unflatten(2, (6, 6)))
 
 
+class Helped(nn.Module):
+    """Has a classifier beside its way, in train mode alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.body, self.out = conv(), conv(4, 4), conv(4, 2)
+        self.aux = nn.Sequential(conv(4, 2), nn.ReLU())
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        y = self.body(self.stem(x).relu())
+        found = {"out": self.out(y)}
+        return {**found, "aux": self.aux(y * 2)} if self.training else found
+
+
 @pytest.mark.parametrize(
     ("module", "taps", "expected"),
     [
+        *(
+            (
+                Helped,
+                {"s": pattern},
+                f"taps.s: '{pattern}' matches only what is called in train mode alone: {found}\n"
+                "  fix: tap what it reads in both modes: body",
+            )
+            for pattern, found in (("aux", "aux"), ("aux.*", "aux.0"), ("aux.1", "aux.1"), ("aux.0.conv2d", "aux.0.conv2d"), ("mul", "mul"))
+        ),
         (Blocks, {"s": "blocks.1.ad"}, "taps.s: 'blocks.1.ad' matches no submodule and no value\n  fix: did you mean 'blocks.1.add'?"),
         (Blocks, {"s": "blocks.1.cnv"}, "taps.s: 'blocks.1.cnv' matches no submodule and no value\n  fix: did you mean 'blocks.1.conv2'?"),
         (
