@@ -10,13 +10,14 @@ import json
 import os
 import tempfile
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 
 from graphnas.compiler.branch import Branch
@@ -27,7 +28,7 @@ from graphnas.compiler.narrowing import is_mapping
 from graphnas.compiler.torch_typed import save_file
 from graphnas.compiler.weave import weave
 from graphnas.compiler.weights import WEIGHTS, load_weights, read_weights
-from graphnas.errors import ArtifactError, GraphNASError
+from graphnas.errors import ArtifactError, GraphNASError, RunError, Where
 from graphnas.graph.graph import Graph
 from graphnas.graph.types import parse_type
 from graphnas.ops.opaque import without_published_weights
@@ -55,6 +56,7 @@ def save(pruned: Pruned, folder: str | Path, *, task: Mapping[str, Any] | None =
         The folder.
     Raises:
         ArtifactError: The folder is a file.
+        RunError: It can't be written.
     """
     state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in pruned.module.state_dict().items()}
     description = {
@@ -72,8 +74,8 @@ def save(pruned: Pruned, folder: str | Path, *, task: Mapping[str, Any] | None =
     if target.exists() and not target.is_dir():
         raise ArtifactError(f"{target} is a file", fix="name a folder")
     there = target.exists()
-    target.mkdir(parents=True, exist_ok=True)
     try:
+        target.mkdir(parents=True, exist_ok=True)
         _write_all(
             {
                 target / WEIGHTS: partial(save_file, state),
@@ -81,10 +83,18 @@ def save(pruned: Pruned, folder: str | Path, *, task: Mapping[str, Any] | None =
                 target / CERTIFICATE: partial(_write_json, pruned.certificate.to_dict()),
             }
         )
-    except BaseException:
+    except BaseException as error:
         if not there:
-            target.rmdir()
-        raise
+            with suppress(OSError):
+                target.rmdir()
+        if not isinstance(error, (OSError, SafetensorError)):
+            raise
+        said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise RunError(
+            f"the artifact can't be written: {said}",
+            where=Where(str(target)),
+            fix="make room or allow writing there, and try again; an artifact that was there is whole",
+        ) from error
     return target
 
 

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from graphnas.errors import ArtifactError, GraphNASError, Problem, Where
+from graphnas.errors import ArtifactError, GraphNASError, Problem, RunError, Where
 from graphnas.runs.lock import NAME as LOCK
 from graphnas.search.checkpoint import write_atomically
 from graphnas.spec import SearchSpec, dump_spec, parse_spec
@@ -93,6 +93,20 @@ def spec_of_run(folder: RunFolder) -> SearchSpec:
     return spec
 
 
+def make_folder(path: Path) -> None:
+    """Make the folder of a run, unless another process was faster.
+
+    Raises:
+        RunError: It can't be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(
+            f"the folder can't be made: {error.strerror}", where=Where(str(path)), fix="allow writing there, or choose another --out"
+        ) from error
+
+
 def open_folder(path: Path, spec: SearchSpec, *, resume: bool, overwrite: bool) -> RunFolder:
     """Make a run folder, or take the one that is there.
 
@@ -108,8 +122,9 @@ def open_folder(path: Path, spec: SearchSpec, *, resume: bool, overwrite: bool) 
     check_folder(folder, spec, resume=resume, overwrite=overwrite)
     if overwrite and folder.spec.exists():
         _clear(folder)
-    folder.phases.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder.spec, json.dumps(dump_spec(spec), indent=1).encode() + b"\n")
+    make_folder(path)
+    write_atomically(folder.spec, json.dumps(dump_spec(spec), indent=1).encode() + b"\n")  # first: it makes the folder one of a run
+    folder.phases.mkdir(exist_ok=True)
     return folder
 
 
@@ -124,7 +139,8 @@ def check_folder(folder: RunFolder, spec: SearchSpec, *, resume: bool, overwrite
         raise GraphNASError("resume and overwrite can't both be meant", where=where, fix="--resume goes on, --overwrite starts again")
     if folder.path.exists() and not folder.path.is_dir():
         raise GraphNASError("a file is there, a run needs a folder", where=where, fix="choose another --out")
-    empty = not folder.path.exists() or all(entry.name == LOCK for entry in folder.path.iterdir())
+    nothing = (LOCK, f"{folder.spec.name}.new")  # of a run that died before it was one
+    empty = not folder.path.exists() or all(entry.name in nothing for entry in folder.path.iterdir())
     if resume:
         if empty:
             raise GraphNASError("there is no run to go on with", where=where, fix="leave --resume out")
@@ -145,7 +161,7 @@ def _clear(folder: RunFolder) -> None:
         if (folder.path / name).is_dir():
             shutil.rmtree(folder.path / name)
     files = [*folder.path.glob("checkpoint*.json"), *folder.path.glob("checkpoint*.safetensors"), folder.metrics]
-    files += [folder.path / name for name in ("gates.jsonl", "gradients.jsonl", "report.html")]
+    files += [folder.path / name for name in ("gates.jsonl", "gradients.jsonl", "attribution.json", "attribution.svg", "report.html")]
     for file in [*files, folder.results, folder.spec]:
         file.unlink(missing_ok=True)
 

@@ -15,6 +15,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -168,11 +169,24 @@ def write_durably(file: Path, data: bytes) -> None:
 
 
 def write_atomically(file: Path, data: bytes) -> None:
-    """Replace a file: whoever reads sees the old or the new content, also after a crash."""
+    """Replace a file: whoever reads sees the old or the new content, also after a crash.
+
+    Raises:
+        RunError: It can't be written; the old one is as it was.
+    """
     temporary = file.with_name(f"{file.name}.new")
-    write_durably(temporary, data)
-    os.replace(temporary, file)
-    _sync_folder(file.parent)
+    try:
+        write_durably(temporary, data)
+        os.replace(temporary, file)
+        _sync_folder(file.parent)
+    except OSError as error:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise RunError(
+            f"can't be written: {error.strerror or type(error).__name__}",
+            where=Where(str(file)),
+            fix="make room or allow writing there, and try again",
+        ) from error
 
 
 def _sync_folder(folder: Path) -> None:

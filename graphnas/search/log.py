@@ -6,6 +6,7 @@ import json
 import math
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -74,15 +75,16 @@ class MetricsLog:
             self._stream.write(b"".join(lines))
             self._stream.flush()
         except OSError as error:
-            raise RunError(
-                f"can't be written: {error.strerror}", where=Where(str(self._file)), fix="make room there, then --resume"
-            ) from error
-        for row in rows:
-            if row.phase not in self._events:
-                self._events[row.phase] = _event_writer(self._folder / row.phase, row.step)
-            if self._events[row.phase] is not None:
-                for tag, value in _scalars(row):
-                    self._events[row.phase].add_scalar(tag, value, row.step)
+            raise _unwritten(error, self._file) from error
+        try:
+            for row in rows:
+                if row.phase not in self._events:
+                    self._events[row.phase] = _event_writer(self._folder / row.phase, row.step)
+                if self._events[row.phase] is not None:
+                    for tag, value in _scalars(row):
+                        self._events[row.phase].add_scalar(tag, value, row.step)
+        except OSError as error:
+            raise _unwritten(error, self._folder) from error
 
     def truncate(self, keep: int) -> None:
         """Forget what was written after so many bytes of ``metrics.jsonl``: training goes back to where that was all."""
@@ -102,10 +104,16 @@ class MetricsLog:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._stream.close()
+        with suppress(OSError):  # of a row that could not be written, which has been said
+            self._stream.close()
         for writer in self._events.values():
             if writer is not None:
-                writer.close()
+                with suppress(OSError):  # what events say, metrics.jsonl says too
+                    writer.close()
+
+
+def _unwritten(error: OSError, file: Path) -> RunError:
+    return RunError(f"can't be written: {error.strerror or error}", where=Where(str(file)), fix="make room there, then --resume")
 
 
 def _event_writer(folder: Path, step: int) -> Any:

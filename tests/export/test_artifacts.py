@@ -173,8 +173,12 @@ def test_a_save_that_fails_leaves_what_was_there(artifact: Path, monkeypatch: py
         raise OSError("no space left on device")
 
     monkeypatch.setattr("graphnas.export.artifact.save_file", full)
-    with pytest.raises(OSError, match="no space left"):
+    with pytest.raises(gn.RunError) as caught:
         gn.save(pruned_of(of_spec), artifact)
+    assert str(caught.value) == (
+        f"{artifact}: the artifact can't be written: no space left on device\n"
+        "  fix: make room or allow writing there, and try again; an artifact that was there is whole"
+    )
     assert {path.name: path.read_bytes() for path in artifact.iterdir()} == before
 
 

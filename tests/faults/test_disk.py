@@ -16,6 +16,7 @@ import torch
 
 import graphnas as gn
 from graphnas.errors import ArtifactError, RunError
+from graphnas.runs import finish
 from graphnas.search import checkpoint
 from graphnas.search.progress import Progress
 from tests.faults.conftest import MODEL, SpecMaker, in_a_child, injected
@@ -155,3 +156,79 @@ def test_a_damaged_artifact_is_never_loaded(half_way: tuple[Path, Path], tmp_pat
                 else:  # in what the weights do not depend on
                     assert name != "model.safetensors"
                     assert all(torch.equal(state[key], value) for key, value in expected.items())
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs processes that fork")
+@pytest.mark.parametrize(
+    ("what", "limit", "place", "message"),
+    [
+        (
+            "the spec", 1_000, "start",
+            "{run}/spec.json: can't be written: File too large\n  fix: make room or allow writing there, and try again",
+        ),
+        ("metrics", 600, "train", "{run}/metrics.jsonl: can't be written: File too large\n  fix: make room there, then --resume"),
+        (
+            "a checkpoint", 30_000, "train",
+            "{run}/checkpoint.new.safetensors: the checkpoint can't be written: File too large\n"
+            "  fix: make room or allow writing there, then --resume; the last checkpoint is whole",
+        ),
+        (
+            "the artifact", 3_000, "finish",
+            "{run}/artifact: the artifact can't be written: Error while serializing: I/O error: File too large (os error 27)\n"
+            "  fix: make room or allow writing there, and try again; an artifact that was there is whole",
+        ),
+        (
+            "results", 500, "results",
+            "{run}/results.json: can't be written: File too large\n  fix: make room or allow writing there, and try again",
+        ),
+    ],
+)  # fmt: skip
+def test_the_disk_is_full_in_a_run(
+    what: str, limit: int, place: str, message: str, tmp_path: Path, make_spec: SpecMaker, data: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is said where; with room again the run goes on, and ends as if nothing had been."""
+    spec, run = make_spec(), tmp_path / "run"
+    gn.search(spec, data=data, out=tmp_path / "straight")
+
+    def full() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+
+    def watch(progress: Progress) -> None:
+        if place == "train" and (progress.step, progress.line) == (3, None):
+            full()
+        if place == "finish" and progress.phase == "test":
+            full()
+
+    def results(*args: Any) -> None:
+        full()
+        write(*args)
+
+    def fill() -> None:
+        if place == "start":
+            full()
+        if place == "results":
+            monkeypatch.setattr(finish, "write_atomically", results)
+        with pytest.raises(RunError) as caught:
+            gn.search(spec, data=data, out=run, progress=watch)
+        assert str(caught.value) == message.replace("{run}", str(run))
+
+    write = finish.write_atomically
+    with injected(f"the disk is full: {what}"):
+        assert in_a_child(fill) == 0
+        gn.search(spec, data=data, out=run, resume=place != "start")
+        assert (run / MODEL).read_bytes() == (tmp_path / "straight" / MODEL).read_bytes()
+        assert not list(run.rglob("*.new*"))
+
+
+def test_a_truncated_artifact_is_never_loaded(half_way: tuple[Path, Path], tmp_path: Path) -> None:
+    _, straight = half_way
+    for name in ("model.safetensors", "spec.json", "certificate.json"):
+        shutil.copytree(straight / "artifact", tmp_path / "artifact", dirs_exist_ok=True)
+        whole, places = (straight / "artifact" / name).read_bytes(), random.Random(name)
+        for _ in range(10):
+            (tmp_path / "artifact" / name).write_bytes(whole[: places.randrange(len(whole) - 1)])
+            with injected("a truncated artifact"):
+                with pytest.raises(ArtifactError) as caught:
+                    gn.load(tmp_path / "artifact")
+                assert str(tmp_path / "artifact" / name) in str(caught.value)
