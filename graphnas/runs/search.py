@@ -19,7 +19,7 @@ from graphnas.data import Data, Loading, open_data
 from graphnas.errors import ArtifactError, Interrupted, Problem, Where
 from graphnas.runs.check import check
 from graphnas.runs.finish import Finished, finish
-from graphnas.runs.folder import RunFolder, check_folder, open_folder, spec_of_run
+from graphnas.runs.folder import RunFolder, check_folder, make_folder, open_folder, spec_of_run
 from graphnas.runs.lock import locked
 from graphnas.runs.normalization import normalized
 from graphnas.runs.phases import Trained, judge_of
@@ -123,7 +123,7 @@ class _Run:
                 held.enter_context(locked(self._folder.path))
             main = self._prepare()
             if not self._folder.path.exists():
-                self._folder.path.mkdir(parents=True)
+                make_folder(self._folder.path)
                 held.enter_context(locked(self._folder.path))
                 check_folder(self._folder, self._spec, **options)  # another one may have been faster
             open_folder(self._folder.path, self._spec, **options)
