@@ -44,7 +44,7 @@ def outputs_of(graph: fx.Graph) -> dict[str, fx.Node]:
 
 def needed_nodes(graph: fx.Graph, wanted: Iterable[fx.Node]) -> set[fx.Node]:
     """These nodes, all that they are computed from, and all that changes one of those in place."""
-    memory = _memories(graph)
+    memory = memories(graph)
     changing: dict[fx.Node, list[fx.Node]] = {}
     for node in graph.nodes:
         for changed in changed_inputs(node):
@@ -60,7 +60,7 @@ def needed_nodes(graph: fx.Graph, wanted: Iterable[fx.Node]) -> set[fx.Node]:
     return needed
 
 
-def _memories(graph: fx.Graph) -> Callable[[fx.Node], fx.Node]:
+def memories(graph: fx.Graph) -> Callable[[fx.Node], fx.Node]:
     """Which nodes may stand in the same memory: node -> one node that stands for all of them.
 
     What functions read first may be what they return a view of; what else shares memory was seen when it was recorded.

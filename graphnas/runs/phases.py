@@ -138,7 +138,7 @@ class Trained:
             after_alpha_step=net.after_alpha_step if net.links else None,
             clip_gradient=training.clip_gradient,
             freeze_batch_norm=training.alpha_step.batch_norm == "freeze",
-            parts=None if training.leave_out == "never" else Parts(net, training.leave_out, self.precision.device),
+            parts=Parts(net, training.leave_out, self.precision.device, apart=self.spec.runtime.heads == "apart"),
         )
         auxiliary = training.auxiliary_batch_size if len(net.tasks) > 1 else 0
         return self._phase(

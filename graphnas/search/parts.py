@@ -19,10 +19,11 @@ from torch import Tensor, fx, nn
 from graphnas.compiler import Supernet
 from graphnas.compiler.fusion import Fusion
 from graphnas.compiler.guards import guard
+from graphnas.compiler.heads import Heads, split_heads
 from graphnas.compiler.meta import origin_of
 from graphnas.compiler.views import needed_nodes, outputs_of, view_of
 from graphnas.search.prediction import own_inputs
-from graphnas.search.traces import traces
+from graphnas.search.traces import Traces, traces
 
 
 class Parts:
@@ -30,17 +31,20 @@ class Parts:
 
     Args:
         net: The supernet.
-        leave_out: exact, or always.
+        leave_out: exact, always, or never.
         device: Where it runs.
+        apart: Whether heads may be run one after the other.
     """
 
-    def __init__(self, net: Supernet, leave_out: Literal["exact", "always"], device: torch.device) -> None:
+    def __init__(self, net: Supernet, leave_out: Literal["exact", "always", "never"], device: torch.device, *, apart: bool = True) -> None:
         self._net = net
         self._leave_out = leave_out
         self._device = device
+        self._apart = apart
         self._graph: fx.Graph = net.graph
         self._made: dict[tuple[frozenset[str], bool], nn.Module] = {}
-        self._traces: dict[bool, frozenset[str]] = {}
+        self._heads: dict[tuple[frozenset[str], bool], Heads | None] = {}
+        self._traces: dict[bool, Traces] = {}
         self._reached: frozenset[str] | None = None
 
     def network(self, tasks: Collection[str], inputs: Mapping[str, Tensor], *, statistics: bool) -> nn.Module:
@@ -53,15 +57,30 @@ class Parts:
         """
         self._refresh()
         wanted = frozenset(tasks)
-        if wanted.issuperset(self._net.tasks):
+        if self._leave_out == "never" or wanted.issuperset(self._net.tasks):
             return self._net
         if (wanted, statistics) not in self._made:
             self._made[wanted, statistics] = self._part(wanted, inputs, statistics)
         return self._made[wanted, statistics]
 
+    def heads(self, tasks: Collection[str], inputs: Mapping[str, Tensor], *, statistics: bool) -> Heads | None:
+        """The same as a trunk and heads; ``None`` where that can't be, or is not wanted. Arguments as for ``network``."""
+        if not self._apart:
+            return None
+        network = self.network(tasks, inputs, statistics=statistics)
+        key = (frozenset(tasks), statistics)
+        if key not in self._heads:
+            assert isinstance(network, fx.GraphModule)
+            self._heads[key] = split_heads(network, self._traces_of(inputs, statistics).drawing) if len(self._net.tasks) > 1 else None
+            if (made := self._heads[key]) is not None:
+                self._guard(made.trunk, network)
+        return self._heads[key]
+
     def reached_by_alphas(self) -> frozenset[str]:
         """The tasks whose predictions depend on alphas that the alpha steps train."""
         self._refresh()
+        if self._leave_out == "never":
+            return frozenset(self._net.tasks)
         if self._reached is None:
             trained = {id(alpha) for alpha in self._net.alpha_parameters()}
             carrying = {node for node in self._graph.nodes if _has_one_of(self._net, node, trained)}
@@ -72,22 +91,27 @@ class Parts:
     def _part(self, tasks: frozenset[str], inputs: Mapping[str, Tensor], statistics: bool) -> nn.Module:
         outputs = {task: node for task, node in outputs_of(self._graph).items() if task in tasks}
         needed = needed_nodes(self._graph, outputs.values())
-        left: set[str] = set()
-        if self._leave_out == "exact":
-            if statistics not in self._traces:
-                self._traces[statistics] = traces(self._net, own_inputs(self._net, inputs), self._device)
-            left = set(self._traces[statistics])
-        also = [node for node in self._graph.nodes if node.name in left and node not in needed]
+        left = self._traces_of(inputs, statistics) if self._leave_out == "exact" else Traces()
+        also = [node for node in self._graph.nodes if node.name in left.drawing | left.changing and node not in needed]
         part = view_of(self._net, outputs, also=also)
-        running = {origin.task for node in part.graph.nodes if (origin := origin_of(node)) is not None}
-        guard(part, {task: branch for task, branch in self._net.recorded.items() if task in running})
+        self._guard(part, part)
         return part.train()
+
+    def _traces_of(self, inputs: Mapping[str, Tensor], statistics: bool) -> Traces:
+        if statistics not in self._traces:
+            self._traces[statistics] = traces(self._net, own_inputs(self._net, inputs), self._device)
+        return self._traces[statistics]
+
+    def _guard(self, part: fx.GraphModule, whole: fx.GraphModule) -> None:
+        """Let a part refuse what the recordings of the tasks that run in the whole do not hold for."""
+        running = {origin.task for node in whole.graph.nodes if (origin := origin_of(node)) is not None}
+        guard(part, {task: branch for task, branch in self._net.recorded.items() if task in running})
 
     def _refresh(self) -> None:
         """Forget what was made of a graph with links that are cut by now, or without some that are back."""
         if self._graph is not self._net.graph:
             self._graph = self._net.graph
-            self._made, self._traces, self._reached = {}, {}, None
+            self._made, self._heads, self._traces, self._reached = {}, {}, {}, None
 
 
 def _has_one_of(net: Supernet, node: fx.Node, alphas: Collection[int]) -> bool:

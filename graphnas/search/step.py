@@ -19,12 +19,14 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm  # pyright: ignore[reportPrivateUsage]  # the base of them all, timm's included
 
 from graphnas.data import Batch
+from graphnas.compiler.heads import Heads
 from graphnas.search import random_state
+from graphnas.search.apart import backward_apart
 from graphnas.search.balance import Balancer, Descent
 from graphnas.search.balance.balancer import descend
 from graphnas.search.parts import Parts
 from graphnas.search.precision import Precision
-from graphnas.search.prediction import predict
+from graphnas.search.prediction import own_inputs, predict
 from graphnas.tasks.base import TaskType
 
 
@@ -85,10 +87,14 @@ def joint_step(learner: Learner, batch: Batch, progress: float) -> dict[str, flo
     Raises:
         NotFinite: A loss is not a finite number; nothing was updated.
     """
-    losses, values = _losses(learner, batch)
     optimizers = [learner.weights, *([learner.alphas] if learner.alphas is not None else [])]
     alphas = [] if learner.alphas is None else parameters(learner.alphas)
-    _descend_balanced(learner, _descent(learner, losses, progress, alphas, batch, batch), optimizers, batch)
+    if (apart := _apart(learner, batch, progress)) is not None:
+        _descend(learner, apart, optimizers, batch)
+        values = apart.values
+    else:
+        losses, values = _losses(learner, batch)
+        _descend_balanced(learner, _descent(learner, losses, progress, alphas, batch, batch), optimizers, batch)
     _after_alphas(learner, progress)
     return values
 
@@ -103,12 +109,18 @@ def alternate_step(learner: Learner, alpha_batch: Batch, weight_batch: Batch, pr
     """
     assert learner.alphas is not None, "without alphas every batch is for the weights"
     with frozen(parameters(learner.weights)), batch_norm_frozen(learner.network, enabled=learner.freeze_batch_norm):
-        losses, _ = _losses(learner, alpha_batch, for_alphas=True)
-        total = learner.balance.weighted_sum(losses, progress) if losses else None
-        penalty, scaler = _penalty(learner, progress), learner.precision.scaler
-        _descend(learner, lambda: descend(total, penalty, scaler), [learner.alphas], alpha_batch)
+        if (apart := _apart(learner, alpha_batch, progress, for_alphas=True)) is not None:
+            _descend(learner, apart, [learner.alphas], alpha_batch)
+        else:
+            losses, _ = _losses(learner, alpha_batch, for_alphas=True)
+            total = learner.balance.weighted_sum(losses, progress) if losses else None
+            penalty, scaler = _penalty(learner, progress), learner.precision.scaler
+            _descend(learner, lambda: descend(total, penalty, scaler), [learner.alphas], alpha_batch)
     _after_alphas(learner, progress)
     with frozen(parameters(learner.alphas)):
+        if (apart := _apart(learner, weight_batch, progress)) is not None:
+            _descend(learner, apart, [learner.weights], weight_batch)
+            return apart.values
         losses, values = _losses(learner, weight_batch)
         descent = _descent(learner, losses, progress, [], weight_batch, alpha_batch)
         _descend_balanced(learner, descent, [learner.weights], weight_batch)
@@ -139,21 +151,67 @@ def _losses(learner: Learner, batch: Batch, *, for_alphas: bool = False) -> tupl
     Raises:
         NotFinite: One is not.
     """
-    tasks = {name: task for name, task in learner.tasks.items() if len(batch.rows.get(name, ())) > 0}
+    tasks = _counting(learner, batch, for_alphas)
     inputs, network = learner.precision.move(batch.inputs), learner.network
     with learner.precision.autocast():
         if learner.parts is not None:
-            if for_alphas:
-                tasks = {name: task for name, task in tasks.items() if name in learner.parts.reached_by_alphas()}
             network = learner.parts.network(tasks, inputs, statistics=not (for_alphas and learner.freeze_batch_norm))
         predictions = predict(network, inputs)
     losses = task_losses(predictions, batch, tasks, learner.precision.device)
+    return losses, _finite(losses, batch)
+
+
+def _counting(learner: Learner, batch: Batch, for_alphas: bool) -> dict[str, TaskType]:
+    """The tasks whose losses count: those with labels in the batch, of which some alpha reaches where it is about alphas alone."""
+    tasks = {name: task for name, task in learner.tasks.items() if len(batch.rows.get(name, ())) > 0}
+    if not for_alphas or learner.parts is None:
+        return tasks
+    return {name: task for name, task in tasks.items() if name in learner.parts.reached_by_alphas()}
+
+
+def _finite(losses: Mapping[str, Tensor], batch: Batch) -> dict[str, float]:
+    """The losses as numbers.
+
+    Raises:
+        NotFinite: One is not.
+    """
     numbers = _numbers([loss.detach() for loss in losses.values()])  # one synchronization
     values = dict(zip(losses, numbers, strict=True))
     for task, value in values.items():
         if not -float("inf") < value < float("inf"):
             raise NotFinite(f"the loss of {task!r}", value, tuple(batch.ids[int(row)] for row in batch.rows[task]))
-    return losses, values
+    return values
+
+
+class _Apart:
+    """Goes back through one head after the other; ``values`` are the losses, once it was called."""
+
+    def __init__(self, learner: Learner, heads: Heads, inputs: Mapping[str, Tensor], batch: Batch, progress: float) -> None:
+        self._learner, self._heads, self._inputs, self._batch, self._progress = learner, heads, inputs, batch, progress
+        self.values: dict[str, float] = {}
+
+    def __call__(self) -> bool:
+        learner = self._learner
+        inputs, penalty = own_inputs(self._heads.trunk, self._inputs), _penalty(learner, self._progress)
+        return backward_apart(self._heads, inputs, self._loss, penalty, learner.precision, self._check)
+
+    def _loss(self, task: str, prediction: Tensor) -> tuple[Tensor, Tensor]:
+        learner = self._learner
+        losses = task_losses({task: prediction}, self._batch, {task: learner.tasks[task]}, learner.precision.device)
+        return losses[task], learner.balance.weighted_sum(losses, self._progress)
+
+    def _check(self, losses: Mapping[str, Tensor]) -> None:
+        self.values = _finite(losses, self._batch)
+
+
+def _apart(learner: Learner, batch: Batch, progress: float, *, for_alphas: bool = False) -> _Apart | None:
+    """What goes back through one head after the other, where the losses are just added up and the network can be cut so."""
+    if learner.parts is None or not (for_alphas or learner.balance.linear):
+        return None
+    tasks, inputs = _counting(learner, batch, for_alphas), learner.precision.move(batch.inputs)
+    with learner.precision.autocast():
+        heads = learner.parts.heads(tasks, inputs, statistics=not (for_alphas and learner.freeze_batch_norm))
+    return None if heads is None else _Apart(learner, heads, inputs, batch, progress)
 
 
 def _numbers(scalars: list[Tensor]) -> list[float]:

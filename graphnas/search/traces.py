@@ -7,6 +7,7 @@ the network is run once on a batch, without gradients, and every node is watched
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -18,8 +19,21 @@ from graphnas.search import random_state
 _Generators = tuple[dict[str, Tensor], dict[str, Any]]
 
 
+@dataclass(frozen=True)
+class Traces:
+    """Names of nodes.
+
+    Args:
+        drawing: Those that draw random numbers.
+        changing: Those that change buffers.
+    """
+
+    drawing: frozenset[str] = frozenset()
+    changing: frozenset[str] = frozenset()
+
+
 @torch.no_grad()
-def traces(net: Supernet, inputs: Mapping[str, Tensor], device: torch.device) -> frozenset[str]:
+def traces(net: Supernet, inputs: Mapping[str, Tensor], device: torch.device) -> Traces:
     """Names of the nodes that leave a trace, in the mode that the network is in.
 
     Args:
@@ -33,7 +47,7 @@ def traces(net: Supernet, inputs: Mapping[str, Tensor], device: torch.device) ->
         watching.run(*(inputs[str(node.target)] for node in net.graph.find_nodes(op="placeholder")), enable_io_processing=False)
     for buffer, value in before:
         buffer.copy_(value)
-    return frozenset(watching.found)
+    return Traces(frozenset(watching.drawing), frozenset(watching.changing))
 
 
 class _Watching(fx.Interpreter):
@@ -41,7 +55,8 @@ class _Watching(fx.Interpreter):
 
     def __init__(self, net: Supernet, device: torch.device) -> None:
         super().__init__(net)
-        self.found: set[str] = set()
+        self.drawing: set[str] = set()
+        self.changing: set[str] = set()
         self._device = device
         self._buffers = {id(buffer) for buffer in net.buffers()}
 
@@ -51,8 +66,10 @@ class _Watching(fx.Interpreter):
         held = [(buffer, buffer.clone()) for buffer in self._held(n)]
         before = random_state.capture(self._device)
         result = super().run_node(n)
-        if _moved(before, random_state.capture(self._device)) or any(not torch.equal(buffer, value) for buffer, value in held):
-            self.found.add(n.name)
+        if _moved(before, random_state.capture(self._device)):
+            self.drawing.add(n.name)
+        if any(not torch.equal(buffer, value) for buffer, value in held):
+            self.changing.add(n.name)
         return result
 
     def _held(self, node: fx.Node) -> Iterator[Tensor]:

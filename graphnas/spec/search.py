@@ -198,6 +198,8 @@ class Runtime(Spec):
     """Threads of torch on the CPU; torch's own choice, if left out."""
     checkpoint_every: Every = Field(default=Every(epochs=1), examples=[{"minutes": 10}])
     """How often a checkpoint is written; every epoch, if left out."""
+    heads: Literal["apart", "together"] = "apart"
+    """apart: one head after the other, forward and back, which takes less memory; together: all forward, then all back. Results are alike."""
     log_gradients: Every | None = Field(default=None, examples=[{"epochs": 1}])
     """How often the gradients of the tasks are compared (cosines, in gradients.jsonl); never, if left out."""
 

@@ -83,9 +83,10 @@ def running(part: nn.Module) -> set[str | None]:
 def test_what_leaves_a_trace(head: str, found: list[str]) -> None:
     net = make(head)
     before, generator = {name: value.clone() for name, value in net.state_dict().items()}, torch.get_rng_state()
-    names = {
-        origin.recorded for node in net.graph.nodes if node.name in traces(net, {"image": X.double()}, CPU) and (origin := origin_of(node))
-    }
+    left = traces(net, {"image": X.double()}, CPU)
+    assert (bool(left.changing), bool(left.drawing)) == (head == "norm", head == "drop")
+    named = [origin_of(node) for node in net.graph.nodes if node.name in left.drawing | left.changing]
+    names = {origin.recorded for origin in named if origin is not None}
     assert sorted(name for name in names if name is not None) == found
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
     assert torch.equal(torch.get_rng_state(), generator)

@@ -80,6 +80,11 @@ class Weighting(Protocol):
 class Balancer(ABC):
     """A balance at work in one phase."""
 
+    @property
+    def linear(self) -> bool:
+        """Whether the weights descend the weighted sum too, and nothing else is to be done."""
+        return False
+
     @abstractmethod
     def backward(self, descent: Descent) -> bool:
         """Put gradients on the parameters.
@@ -115,6 +120,10 @@ class Combining(Balancer):
 
     def __init__(self, balance: Weighting, setting: Setting) -> None:
         self._balance = balance
+
+    @property
+    def linear(self) -> bool:
+        return bool(getattr(self._balance, "linear", False))
 
     def backward(self, descent: Descent) -> bool:
         total = self._balance.combine(descent.losses, descent.progress) if descent.losses else None

@@ -45,6 +45,8 @@ class Balance(Spec, ABC):
     A network that is trained for one task alone (a baseline, a fine-tuning) descends the weighted sum, whatever the balance.
     """
 
+    linear: ClassVar[bool] = False
+    """Is the weighted sum, whatever the losses are: each loss may be gone back through before the others are known."""
     several: ClassVar[bool] = False
     """Is about two tasks or more: refused in a search without an auxiliary."""
     compares_gradients: ClassVar[bool] = False

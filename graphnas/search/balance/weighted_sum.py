@@ -13,6 +13,7 @@ from graphnas.search.balance.base import Balance
 class WeightedSum(Balance):
     """sum over tasks of w(t) * loss."""
 
+    linear = True
     type: Literal["sum"] = "sum"
 
     def combine(self, losses: Mapping[str, Tensor], progress: float) -> Tensor:
