@@ -142,7 +142,8 @@ class Sources:
         if not records.ids:
             layout = self.layout(source)
             place = layout.path(part) if isinstance(layout, FileLayout) and source not in self.given else None
-            what = f"{place} holds no samples" if place is not None else f"{source!r} has no samples for {part}"
+            for_part = "" if part == "train" else f" for {part}"
+            what = f"{place} holds no samples" if place is not None else f"{source!r} has no samples{for_part}"
             raise DataError(what, fix="add some, or leave the source out" if part == "train" else f"add some, or leave {part} out")
         return records
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from graphnas.data.cityscapes import class_ids
 from graphnas.data.optional import imported
 from graphnas.data.python import DatasetRecords
 from graphnas.data.webdataset import expanded
@@ -199,6 +200,16 @@ def test_cityscapes_classes(tmp_path: Path, classes: int, expected: list[int]) -
     source = writers.cityscapes(tmp_path).source
     records = layouts.get("cityscapes").model_validate({**source, "classes": classes}).open("train")
     assert records.read(0, "label")[0].tolist() == expected
+
+
+def test_the_official_table_of_cityscapes(tmp_path: Path) -> None:
+    """As cityscapesScripts' ``labels.py`` has it: id -> trainId and category, of those that evaluation does not ignore."""
+    train_ids = dict(zip([7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33], range(19), strict=True))
+    categories = [0] * 2 + [1] * 3 + [2] * 3 + [3] * 2 + [4] + [5] * 2 + [6] * 6
+    labels = np.array([[*range(34), 255]], np.uint8)
+    expected = [train_ids.get(label, 255) for label in labels[0].tolist()]
+    assert class_ids(labels, "a.png", 19)[0].tolist() == expected
+    assert class_ids(labels, "a.png", 7)[0].tolist() == [255 if found == 255 else categories[found] for found in expected]
 
 
 def test_taskonomy(tmp_path: Path) -> None:

@@ -299,13 +299,19 @@ def taskonomy(root: Path, place: str = "{domain}/taskonomy/{building}") -> Writt
             for number, (point, view) in enumerate(((2, 0), (10, 1))):
                 name = f"point_{point}_view_{view}"
                 logits = np.linspace(0, 1, 5, dtype=np.float32)
-                sample: dict[str, Any] = {"rgb": color(point), "depth_euclidean": stored, "class_object": logits}
+                sample: dict[str, Any] = {
+                    "rgb": color(point),
+                    "depth_euclidean": stored,
+                    "depth_zbuffer": stored[:, ::-1],
+                    "class_object": logits,
+                }
+                sample |= {"class_scene": logits[::-1].copy(), "segment_semantic": ids_of(point), "normal": color(view)}
                 if (part, len(values[part])) == ("train", 1):
                     del sample["class_object"]
                 for domain, array in sample.items():
                     folder = root / place.format(domain=domain, building=building)
                     save(folder / f"{name}_domain_{domain.replace('_', '')}.{'npy' if array.ndim == 1 else 'png'}", array)
-                sample |= {"depth_euclidean": metres, "building": building, "point": point, "view": view}
+                sample |= {"depth_euclidean": metres, "depth_zbuffer": metres[:, ::-1], "building": building, "point": point, "view": view}
                 values[part].append(sample)
                 names[part].append(f"{building}/{name}")
                 assert number < 2
