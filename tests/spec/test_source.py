@@ -216,6 +216,21 @@ def test_a_file_that_no_spec_is_as_large_as(tmp_path: Path, monkeypatch: pytest.
     assert str(problem) == "x.yaml: larger than 2 MiB, which no spec is\n  fix: name another file"
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: " + "[" * 10_000 + "]" * 10_000, "not YAML: mappings and lists too deep within each other"),
+        ("\n".join(f"{' ' * depth}a:" for depth in range(2_000)), "more than 100 mappings and lists within each other"),
+    ],
+)
+def test_a_depth_that_no_spec_has(text: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "x.yaml").write_text(text)
+    [problem] = read_file(tmp_path / "x.yaml", "x.yaml").problems
+    assert (problem.message, problem.fix) == (message, "a flatter spec")
+    assert problem.where is not None
+    assert problem.where.line is not None
+
+
 def test_a_byte_order_mark_and_windows_lines(tmp_path: Path) -> None:
     (tmp_path / "x.yaml").write_bytes(b"\xef\xbb\xbfa: 1\r\nb: 2\r\n")
     read = read_file(tmp_path / "x.yaml", "x.yaml")
