@@ -21,6 +21,7 @@ from graphnas.errors import DataError, Problem
 from graphnas.spec import TaskPairSpec
 from graphnas.tasks.base import Raw, TaskType
 
+FARTHEST, NEAREST = 1000.0, 0.05  # metres: the largest depth of a data set is between
 LONGEST = 1.05  # of a component of a normal: 1, and what rounding and resampling add
 
 
@@ -268,6 +269,11 @@ def _remarks(found: Found, task: TaskType) -> list[str]:
         if max(-low, high) > LONGEST:
             stored = f"{found.stored[0]:g} to {found.stored[1]:g}"
             lines.append(f"{where}: stored numbers from {stored} are components from {low:.3g} to {high:.3g}, of a unit vector; encoding?")
+    if task.target_kind == "depth" and found.decoded is not None and found.stored is not None:
+        low, high = found.decoded
+        if high > FARTHEST or high < NEAREST:
+            stored = f"{found.stored[0]:g} to {found.stored[1]:g}"
+            lines.append(f"{where}: stored numbers from {stored} are depths from {low:.3g} to {high:.3g} metres; scale?")
     empty = [name for name, count in found.histogram.items() if count == 0]
     if empty:
         names = ", ".join(empty[:8]) + (f", ... ({len(empty)})" if len(empty) > 8 else "")

@@ -17,6 +17,7 @@ from graphnas.compiler import Branch, Supernet, build, copied
 from graphnas.compiler.weights import load_weights
 from graphnas.data import Data, Loading, open_data
 from graphnas.errors import ArtifactError, Interrupted, Problem, Where
+from graphnas.prune import run_without
 from graphnas.runs.check import check
 from graphnas.runs.finish import Finished, finish
 from graphnas.runs.folder import RunFolder, check_folder, make_folder, open_folder, spec_of_run
@@ -92,6 +93,21 @@ def prune_run(
     return _Run(spec, folder, networks or {}, data or {}, progress or silent).prune(force=force)
 
 
+def restore_run(run: str | Path, *, networks: Mapping[str, Branch] | None = None, data: Mapping[str, Any] | None = None) -> Trained:
+    """The supernet of a run whose search is over, in the state that was selected, before any fine-tuning; nothing is trained or written.
+
+    Args:
+        run: The run folder.
+        networks: As for ``search``.
+        data: As for ``search``.
+    Raises:
+        ArtifactError: There is no such run, or its search is not over.
+    """
+    folder = RunFolder(Path(run))
+    spec = spec_of_run(folder)
+    return _Run(spec, folder, networks or {}, data or {}, silent).restored()
+
+
 def _loaded(spec: SearchSpec | str | Path) -> SearchSpec:
     if isinstance(spec, SearchSpec):
         return spec
@@ -132,14 +148,35 @@ class _Run:
     def prune(self, *, force: bool) -> SearchResult:
         """The end of it alone."""
         last = FINETUNE if self._spec.training.finetune is not None else SEARCH
-        if checkpoint.load(self._folder.phases / last) is None:
+        self._over(last)
+        with self._at_home(), locked(self._folder.path):
+            return self._through(self._prepare(), force=force)
+
+    def restored(self) -> Trained:
+        """What was trained, as it was selected."""
+        saved = self._over(SEARCH)
+        with self._at_home():
+            main = self._prepare()
+        group = "best" if any(name.startswith("best/") for name in saved.tensors) else "network"
+        state = {name.removeprefix(f"{group}/"): tensor for name, tensor in saved.tensors.items() if name.startswith(f"{group}/")}
+        main.net.load_state_dict(state)
+        run_without(main.net, saved.values["state"].get("best_cut" if group == "best" else "cut", ()))
+        return main
+
+    def _over(self, phase: str) -> checkpoint.Checkpoint:
+        """The last state of a phase.
+
+        Raises:
+            ArtifactError: It is not over.
+        """
+        saved = checkpoint.load(self._folder.phases / phase)
+        if saved is None:
             raise ArtifactError(
                 "the training of this run is not over",
                 where=Where(str(self._folder.path)),
                 fix=f"graphnas search {self._folder.spec} --out {self._folder.path} --resume",
             )
-        with self._at_home(), locked(self._folder.path):
-            return self._through(self._prepare(), force=force)
+        return saved
 
     @contextmanager
     def _at_home(self) -> Generator[None, None, None]:
@@ -179,7 +216,7 @@ class _Run:
                 phase = main.finetune_phase(FINETUNE, main.finetune_budget(finetune, length), finetune)
                 seconds |= {"finetune": self._run(phase, main.data, around).seconds}
         if skipped := main.data.skipped:
-            line = f"{len(skipped)} samples were left out: {', '.join(skipped)}"
+            line = f"{len(skipped)} {'sample was' if len(skipped) == 1 else 'samples were'} left out: {', '.join(skipped)}"
             self._report(Progress(SEARCH, length.steps, length.steps, line))
         done = Finished(self._folder, before_finetune, main, baseline, seconds, dict(loop.best) if loop.best else None, length)
         return finish(done, self._report, force=force, test_again=self._trained)

@@ -113,6 +113,14 @@ def test_a_wrong_encoding_is_remarked(root: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(("scale", "decoded"), [(1, "1e+03 to 1e+03"), (1e-6, "0.001 to 0.001")])
+def test_a_wrong_scale_is_remarked(root: Path, scale: float, decoded: str) -> None:
+    for number in range(4):
+        save(root / "train" / "depth" / f"{number:04d}.png", np.full((4, 6), 1001, np.uint16))
+    _, said = rows(root, "--set", f"tasks.depth.scale={scale}")
+    assert f"rooms, train, depth: stored numbers from 1001 to 1001 are depths from {decoded} metres; scale?" in said["remarks"]
+
+
 def test_nothing_there(root: Path) -> None:
     result = run(root, "--set", "sources.rooms.train=trin")
     assert result.exit_code == 2
