@@ -244,7 +244,7 @@ def test_the_multi_task_architectures_keep_their_links() -> None:
 def test_the_variants_and_controls_of_the_published_space() -> None:
     a2p, p2a = load_spec("aux-nas-clamp").links
     assert (a2p.gate.function, p2a.gate.function, a2p.penalty, a2p.where) == (
-        "clamp11",
+        "clamp01",
         "clamp11",
         load_spec("aux-nas").links[0].penalty,
         Condition(max_gap=2),
