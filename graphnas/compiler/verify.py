@@ -57,9 +57,17 @@ def _other_sizes(arguments: Mapping[str, Tensor]) -> list[list[dict[str, Tensor]
 
     In groups: the first that the module takes any of tells enough. Each has a wide image, a tall one, and one of odd sides.
     """
-    if not any(value.dim() == 4 for value in arguments.values()):
+    image = next((value for value in arguments.values() if value.dim() == 4), None)
+    if image is None:
         return []
-    return [*_parts(arguments), [_padded(arguments, right, down) for right, down in ((64, 32), (32, 64), (13, 7))]]
+    rows, columns = image.shape[2:]
+    sizes = (64 + _at_least(rows - columns), 32), (32, 64 + _at_least(columns - rows)), (13, 7)
+    return [*_parts(arguments), [_padded(arguments, right, down) for right, down in sizes]]
+
+
+def _at_least(pixels: int) -> int:
+    """The least multiple of 32, which networks divide images by."""
+    return max(-(-pixels // 32), 0) * 32
 
 
 def _padded(arguments: Mapping[str, Tensor], right: int, down: int) -> dict[str, Tensor]:

@@ -535,7 +535,7 @@ class Square(Dropped):
         return F.pad(self.body(x), (0, side - width, 0, side - height))
 
 
-@pytest.mark.parametrize("shape", [(2, 3, 8, 8), (2, 3, 8, 24), (2, 3, 24, 8)])
+@pytest.mark.parametrize("shape", [(2, 3, 8, 8), (2, 3, 8, 24), (2, 3, 24, 8), (2, 3, 16, 48), (2, 3, 48, 16)])
 def test_a_choice_by_size_is_noticed(shape: tuple[int, ...]) -> None:
     assert recorded(Square(), {"s": "body"}, image(*shape)).fixed_size
 
