@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -264,6 +264,30 @@ def _end(results: Any) -> None:
         results._shutdown_workers()
 
 
+@contextlib.contextmanager
+def workers_explained() -> Generator[None]:
+    """Tell the death of a process that loads data as what it is: torch raises it wherever the signal finds the process that trains.
+
+    Raises:
+        RunError: One has died.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if _OF_A_WORKER not in str(error):
+            raise
+        raise _died() from error
+
+
+_OF_A_WORKER = "DataLoader worker (pid"
+
+
+def _died() -> RunError:
+    return RunError(
+        "a process that loads data has died", fix="runtime.workers: 0 shows why; if memory is short, fewer workers; then --resume"
+    )
+
+
 def _checked(loader: Iterable[Any]) -> Iterator[Batch]:
     problems: tuple[Problem, ...] = ()
     results = iter(loader)
@@ -271,13 +295,10 @@ def _checked(loader: Iterable[Any]) -> Iterator[Batch]:
         try:
             result = next(results, None)
         except (RuntimeError, OSError, EOFError) as error:
-            if isinstance(error, RuntimeError) and "DataLoader worker (pid" not in str(error):
+            if isinstance(error, RuntimeError) and _OF_A_WORKER not in str(error):
                 raise  # of the data set's own code
             _end(results)
-            raise RunError(
-                "a process that loads data has died",
-                fix="runtime.workers: 0 shows why; if memory is short, fewer workers; then --resume",
-            ) from error
+            raise _died() from error
         if not isinstance(result, Batch):
             problems = result or ()
             break

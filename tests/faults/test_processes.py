@@ -55,6 +55,28 @@ def test_a_worker_dies(tmp_path: Path, make_spec: SpecMaker, data: Any) -> None:
         assert (tmp_path / "run" / MODEL).read_bytes() == (tmp_path / "straight" / MODEL).read_bytes()
 
 
+def test_a_worker_dies_while_an_update_runs(tmp_path: Path, make_spec: SpecMaker, data: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The signal finds the process that trains anywhere, and torch raises there."""
+    original = loop._step
+
+    def step(learner: Any, batches: Any, progress: float) -> dict[str, float]:
+        if round(progress * 8) == 5:
+            raise RuntimeError("DataLoader worker (pid 7) exited unexpectedly with exit code 1. Details are lost due to multiprocessing.")
+        return original(learner, batches, progress)
+
+    gn.search(make_spec(), data=data, out=tmp_path / "straight")
+    monkeypatch.setattr(loop, "_step", step)
+    with injected("a data worker that dies"):
+        with pytest.raises(RunError) as caught:
+            gn.search(make_spec(), data=data, out=tmp_path / "run")
+        assert str(caught.value) == (
+            "a process that loads data has died\n  fix: runtime.workers: 0 shows why; if memory is short, fewer workers; then --resume"
+        )
+        monkeypatch.setattr(loop, "_step", original)
+        gn.search(make_spec(), data=data, out=tmp_path / "run", resume=True)
+        assert (tmp_path / "run" / MODEL).read_bytes() == (tmp_path / "straight" / MODEL).read_bytes()
+
+
 def _beyond_all_memory() -> None:
     torch.empty(1 << 60, dtype=torch.uint8)
 
