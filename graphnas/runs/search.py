@@ -15,7 +15,7 @@ import torch
 
 from graphnas.compiler import Branch, Supernet, build, copied
 from graphnas.compiler.weights import load_weights
-from graphnas.data import Data, Loading, open_data
+from graphnas.data import Data, Loading, open_data, workers_explained
 from graphnas.errors import ArtifactError, Interrupted, Problem, Where
 from graphnas.prune import run_without
 from graphnas.runs.check import check
@@ -182,7 +182,7 @@ class _Run:
     def _at_home(self) -> Generator[None, None, None]:
         """The caller's generators and number of threads are given back."""
         threads, wanted = torch.get_num_threads(), self._spec.runtime.threads
-        with given_back(self._precision.device):
+        with given_back(self._precision.device), workers_explained():
             if wanted is not None:
                 torch.set_num_threads(wanted)
             try:
