@@ -107,6 +107,12 @@ class Trained:
         alternating = training.updates == "alternate" and any(True for _ in self.net.alpha_parameters())
         return budget(self.batches_per_epoch, epochs=training.epochs, steps=training.steps, alternating=alternating)
 
+    def parts(self) -> Parts:
+        """How little of the network a step runs, and keeps."""
+        runtime, apart = self.spec.runtime, self.spec.runtime.heads == "apart"
+        leave_out = self.spec.training.leave_out
+        return Parts(self.net, leave_out, self.precision.device, apart=apart, low_memory=runtime.memory == "low")
+
     def cutting(self) -> LiveCutting | None:
         """Of links that converge to zero, while training; ``None`` where there are none, or they are to stay."""
         wanted = self.spec.training.cut_links
@@ -138,7 +144,7 @@ class Trained:
             after_alpha_step=net.after_alpha_step if net.links else None,
             clip_gradient=training.clip_gradient,
             freeze_batch_norm=training.alpha_step.batch_norm == "freeze",
-            parts=Parts(net, training.leave_out, self.precision.device, apart=self.spec.runtime.heads == "apart"),
+            parts=self.parts(),
         )
         auxiliary = training.auxiliary_batch_size if len(net.tasks) > 1 else 0
         return self._phase(

@@ -11,19 +11,23 @@ read off the graph, so once the last link into the primary is cut, its loss is o
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from typing import Literal
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, fx
 
 from graphnas.compiler import Supernet
 from graphnas.compiler.fusion import Fusion
 from graphnas.compiler.guards import guard
 from graphnas.compiler.heads import Heads, split_heads
 from graphnas.compiler.meta import origin_of
+from graphnas.compiler.segments import by_stage
 from graphnas.compiler.views import needed_nodes, outputs_of, view_of
 from graphnas.search.prediction import own_inputs
 from graphnas.search.traces import Traces, traces
+
+_Key = tuple[frozenset[str], bool]
 
 
 class Parts:
@@ -34,20 +38,31 @@ class Parts:
         leave_out: exact, always, or never.
         device: Where it runs.
         apart: Whether heads may be run one after the other.
+        low_memory: Whether what lies between the ends of stages is computed again on the way back.
     """
 
-    def __init__(self, net: Supernet, leave_out: Literal["exact", "always", "never"], device: torch.device, *, apart: bool = True) -> None:
+    def __init__(
+        self,
+        net: Supernet,
+        leave_out: Literal["exact", "always", "never"],
+        device: torch.device,
+        *,
+        apart: bool = True,
+        low_memory: bool = False,
+    ) -> None:
         self._net = net
         self._leave_out = leave_out
         self._device = device
         self._apart = apart
+        self._low_memory = low_memory
         self._graph: fx.Graph = net.graph
-        self._made: dict[tuple[frozenset[str], bool], nn.Module] = {}
-        self._heads: dict[tuple[frozenset[str], bool], Heads | None] = {}
+        self._made: dict[_Key, fx.GraphModule] = {}
+        self._in_segments: dict[_Key, fx.GraphModule] = {}
+        self._heads: dict[_Key, Heads | None] = {}
         self._traces: dict[bool, Traces] = {}
         self._reached: frozenset[str] | None = None
 
-    def network(self, tasks: Collection[str], inputs: Mapping[str, Tensor], *, statistics: bool) -> nn.Module:
+    def network(self, tasks: Collection[str], inputs: Mapping[str, Tensor], *, statistics: bool) -> fx.GraphModule:
         """What predicts these tasks, in training mode: ``network(**inputs) -> {task: prediction}``; the supernet where that needs all.
 
         Args:
@@ -55,25 +70,25 @@ class Parts:
             inputs: Of the batch, by the names of the graph's inputs.
             statistics: Whether batch norms update their running statistics in this step.
         """
-        self._refresh()
-        wanted = frozenset(tasks)
-        if self._leave_out == "never" or wanted.issuperset(self._net.tasks):
-            return self._net
-        if (wanted, statistics) not in self._made:
-            self._made[wanted, statistics] = self._part(wanted, inputs, statistics)
-        return self._made[wanted, statistics]
+        part = self._part(tasks, inputs, statistics)
+        key = (frozenset(tasks), statistics)
+        if self._low_memory and key not in self._in_segments:
+            self._in_segments[key] = self._segments(part, part, inputs, statistics, last=False)
+        return self._in_segments[key] if self._low_memory else part
 
     def heads(self, tasks: Collection[str], inputs: Mapping[str, Tensor], *, statistics: bool) -> Heads | None:
         """The same as a trunk and heads; ``None`` where that can't be, or is not wanted. Arguments as for ``network``."""
         if not self._apart:
             return None
-        network = self.network(tasks, inputs, statistics=statistics)
+        part = self._part(tasks, inputs, statistics)
         key = (frozenset(tasks), statistics)
         if key not in self._heads:
-            assert isinstance(network, fx.GraphModule)
-            self._heads[key] = split_heads(network, self._traces_of(inputs, statistics).drawing) if len(self._net.tasks) > 1 else None
-            if (made := self._heads[key]) is not None:
-                self._guard(made.trunk, network)
+            made = split_heads(part, self._traces_of(inputs, statistics).drawing) if len(self._net.tasks) > 1 else None
+            if made is not None:
+                self._guard(made.trunk, part)
+            if made is not None and self._low_memory:
+                made = replace(made, trunk=self._segments(made.trunk, part, inputs, statistics, last=True))
+            self._heads[key] = made
         return self._heads[key]
 
     def reached_by_alphas(self) -> frozenset[str]:
@@ -88,7 +103,17 @@ class Parts:
             self._reached = frozenset(task for task, node in outputs.items() if not carrying.isdisjoint(needed_nodes(self._graph, [node])))
         return self._reached
 
-    def _part(self, tasks: frozenset[str], inputs: Mapping[str, Tensor], statistics: bool) -> nn.Module:
+    def _part(self, tasks: Collection[str], inputs: Mapping[str, Tensor], statistics: bool) -> fx.GraphModule:
+        """The supernet, or the part of it that these tasks need."""
+        self._refresh()
+        wanted = frozenset(tasks)
+        if self._leave_out == "never" or wanted.issuperset(self._net.tasks):
+            return self._net
+        if (wanted, statistics) not in self._made:
+            self._made[wanted, statistics] = self._without_others(wanted, inputs, statistics)
+        return self._made[wanted, statistics]
+
+    def _without_others(self, tasks: frozenset[str], inputs: Mapping[str, Tensor], statistics: bool) -> fx.GraphModule:
         outputs = {task: node for task, node in outputs_of(self._graph).items() if task in tasks}
         needed = needed_nodes(self._graph, outputs.values())
         left = self._traces_of(inputs, statistics) if self._leave_out == "exact" else Traces()
@@ -96,6 +121,20 @@ class Parts:
         part = view_of(self._net, outputs, also=also)
         self._guard(part, part)
         return part.train()
+
+    def _segments(
+        self, gm: fx.GraphModule, whole: fx.GraphModule, inputs: Mapping[str, Tensor], statistics: bool, *, last: bool
+    ) -> fx.GraphModule:
+        stages = {
+            (task, tap.name): stage
+            for task, branch in self._net.recorded.items()
+            for stage, taps in branch.graph.stages.items()
+            for tap in taps
+        }
+        made = by_stage(gm, stages, self._traces_of(inputs, statistics).changing, last=last)
+        if made is not gm:
+            self._guard(made, whole)
+        return made
 
     def _traces_of(self, inputs: Mapping[str, Tensor], statistics: bool) -> Traces:
         if statistics not in self._traces:
@@ -111,7 +150,7 @@ class Parts:
         """Forget what was made of a graph with links that are cut by now, or without some that are back."""
         if self._graph is not self._net.graph:
             self._graph = self._net.graph
-            self._made, self._heads, self._traces, self._reached = {}, {}, {}, None
+            self._made, self._in_segments, self._heads, self._traces, self._reached = {}, {}, {}, {}, None
 
 
 def _has_one_of(net: Supernet, node: fx.Node, alphas: Collection[int]) -> bool:

@@ -198,6 +198,8 @@ class Runtime(Spec):
     """Threads of torch on the CPU; torch's own choice, if left out."""
     checkpoint_every: Every = Field(default=Every(epochs=1), examples=[{"minutes": 10}])
     """How often a checkpoint is written; every epoch, if left out."""
+    memory: Literal["normal", "low"] = "normal"
+    """low: what was computed within a stage is computed again on the way back instead of kept; the same results, slower, in less memory."""
     heads: Literal["apart", "together"] = "apart"
     """apart: one head after the other, forward and back, which takes less memory; together: all forward, then all back. Results are alike."""
     log_gradients: Every | None = Field(default=None, examples=[{"epochs": 1}])
