@@ -50,6 +50,9 @@ Flag = Annotated[bool, Strict()]
 FOLDER: ContextVar[Path | None] = ContextVar("FOLDER", default=None)
 """The folder that relative paths of the document under validation start from; the current one if ``None``."""
 
+CLOSED: ContextVar[bool] = ContextVar("CLOSED", default=False)
+"""Whether what is under validation may refer to nothing outside of it: no file, preset or repository."""
+
 
 class GivenHere(str):
     """Text given on the command line: a path in it starts from the current folder, whatever file it goes into."""

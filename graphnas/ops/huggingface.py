@@ -22,7 +22,7 @@ from graphnas.ops.base import Statistics, TypeRuleError
 from graphnas.ops.hf_hub import HubError
 from graphnas.ops.library import Published, built_anywhere, note, parameters_of
 from graphnas.ops.opaque import first_line
-from graphnas.schema import Text, absolute, error_at, problem_at, refuse
+from graphnas.schema import CLOSED, Text, absolute, error_at, problem_at, refuse
 
 _FORBIDDEN = {  # of a description, at any depth
     **dict.fromkeys(("auto_map", "trust_remote_code", "custom_pipelines"), "leave it out: no code of a repository is run"),
@@ -64,6 +64,10 @@ class HuggingFace(Published):
         if hf_hub.is_folder(model):
             model = fields["model"] = absolute(model)
         if fields.get("architecture") is None and isinstance(given, Mapping):
+            if CLOSED.get():
+                raise problem_at(
+                    ("model",), f"the description of {model} is outside of what is read", "architecture and config beside it", model
+                )
             try:
                 architecture, head, config = hf_library.described(hf_hub.read_config(model, fields.get("revision")))
             except HubError as error:

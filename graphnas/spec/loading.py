@@ -14,7 +14,7 @@ from typing import Any, cast
 from pydantic import ValidationError
 
 from graphnas.errors import Problem, SpecError, Where, suggest
-from graphnas.schema import FOLDER, GivenHere, described, located, problem, refuse
+from graphnas.schema import CLOSED, FOLDER, GivenHere, described, located, problem, refuse
 from graphnas.spec.document import Document
 from graphnas.spec.messages import in_order, problems_of
 from graphnas.spec.network import NetworkSpec
@@ -68,10 +68,6 @@ def load_spec(source: str | Path, *, kind: str | None = None, overrides: Sequenc
     raise SpecError(in_order(problems))
 
 
-_CLOSED: ContextVar[bool] = ContextVar("closed", default=False)
-"""Whether what is read may refer to nothing outside of it."""
-
-
 def parse_spec(data: Mapping[str, Any], *, kind: str | None = None, folder: str | Path | None = None, references: bool = True) -> Any:
     """The same from data.
 
@@ -87,13 +83,13 @@ def parse_spec(data: Mapping[str, Any], *, kind: str | None = None, folder: str 
     if (wrong := _unknown_kind(data, None, kind) or _unexpected(data, None, kind)) is not None:
         raise SpecError(wrong)
     with _session(), _folder(os.path.abspath(folder) if folder is not None else os.getcwd()):
-        token = _CLOSED.set(not references)
+        token = CLOSED.set(not references)
         try:
             return KINDS[data.get("kind", kind)].model_validate(data)
         except ValidationError as error:
             raise SpecError(in_order(problems_of(error, data, None))) from None
         finally:
-            _CLOSED.reset(token)
+            CLOSED.reset(token)
 
 
 # -- references
@@ -109,7 +105,7 @@ def load_reference(value: str | Located, model: type[Document], handler: Callabl
     Raises:
         ValidationError: It can't be found, or is wrong; problems in the file have its places.
     """
-    if _CLOSED.get():
+    if CLOSED.get():
         raise problem(f"{value!r} is outside of what is read, where nothing may be named", "the content itself")
     with _session() as session:
         if isinstance(value, Located):

@@ -204,6 +204,18 @@ def test_a_description_that_repeats_without_end(artifact: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("model", ["/somebodys/folder", "somebody/network"])
+def test_no_folder_or_repository_is_asked_what_a_network_is(model: str, artifact: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("transformers")
+    asked: list[str] = []
+    monkeypatch.setattr("graphnas.ops.hf_hub.read_config", lambda model, revision: asked.append(model))
+    assert described(artifact, lambda it: it["network"]["nodes"].update(a={"op": "huggingface", "model": model})) == (
+        f"ARTIFACT/spec.json can't be built: nodes.a.model: the description of {model} is outside of what is read\n"
+        "  fix: architecture and config beside it\n  fix: copy or make the artifact again"
+    )
+    assert asked == []
+
+
 @pytest.mark.parametrize("name", [SPEC, CERTIFICATE])
 def test_a_description_of_a_hundred_megabytes(name: str, artifact: Path) -> None:
     with (artifact / name).open("r+b") as file:
