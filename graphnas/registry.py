@@ -206,6 +206,7 @@ balances = Registry(
         "search.balance",
         {
             "weighted_sum": {"sum": "WeightedSum"},
+            "label_ratio": {"label_ratio": "LabelRatio"},
             "learned": {"uncertainty": "Uncertainty", "imtl_l": "ImtlL"},
             "rates": {"dwa": "Dwa", "famo": "Famo"},
             "scalar": {"stch": "Stch", "rlw": "Rlw"},

@@ -28,12 +28,14 @@ class Setting:
         tasks: All tasks that are trained.
         seed: Of the run.
         device: Of the losses.
+        labels: Task -> number of training samples that have its label; empty where that is not known.
     """
 
     primary: str
     tasks: tuple[str, ...]
     seed: int = 0
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    labels: Mapping[str, int] = field(default_factory=dict[str, int])
 
     @property
     def auxiliaries(self) -> tuple[str, ...]:
