@@ -95,6 +95,45 @@ def test_no_auxiliary(name: str) -> None:
     ]
 
 
+@pytest.mark.parametrize("tasks", ["p", "pq"])
+def test_a_penalty_on_links_between_auxiliaries_needs_two(tasks: str) -> None:
+    rule = {"direction": "auxiliary -> auxiliary", "converges_to": "free", "penalty": "l1"}
+    with pytest.raises(SpecError) as caught:
+        gn.weave({task: chain() for task in tasks}, primary="p", space=space(rule))
+    assert str(caught.value) == (
+        "links[0].direction: auxiliary -> auxiliary yields no link: there is no auxiliary task\n"
+        "  fix: add an auxiliary, or use space: single-task"
+        if tasks == "p"
+        else "links[0].direction: auxiliary -> auxiliary yields no link: both ends are q, and a task is not linked with itself\n"
+        "  fix: name another task, or leave the rule out"
+    )
+
+
+@pytest.mark.parametrize("name", sorted(KEEPING))
+def test_what_keeps_branches_is_refused_where_the_primary_alone_is_wanted(name: str) -> None:
+    written: dict[str, Any] = dump_spec(gn.load_spec(name)) | {"constraints": {"inference": "primary"}}
+    with pytest.raises(SpecError) as caught:
+        gn.parse_spec(written, kind="search_space")
+    found = {problem.path: (problem.message, problem.fix) for problem in caught.value.problems}
+    ends = written["links"][0]["converges_to"]
+    stays = "acts on the primary's own value and would stay after the links are cut"
+    fusion = {"norm": "this norm", "activation": "this activation"} if name != "cross-stitch" else {}
+    assert found == {
+        "links[0].converges_to": (
+            f"any -> any converges to {ends}, and would stay in the primary",
+            "converges_to: zero, or constraints: {inference: all}",
+        ),
+        "fusion.self": (
+            f"this operation {stays}",
+            "fusion: {auxiliary: {self: ...}}, or constraints: {inference: primary+fusion}",
+        ),
+        **{
+            f"fusion.{part}": (f"{words} {stays}", "on: links, or constraints: {inference: primary+fusion}")
+            for part, words in fusion.items()
+        },
+    }
+
+
 # -- any -> any
 
 

@@ -65,6 +65,22 @@ def test_from_the_search_to_a_prediction(name: str, tmp_path: Path, make_spec: M
     assert np.isfinite(prediction.values).all()
 
 
+@pytest.mark.nightly
+@pytest.mark.parametrize("name", ["nddr", "cross-stitch"])
+def test_on_the_data_of_the_quickstart(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = Path(__file__).parents[2]
+    monkeypatch.chdir(root)
+    settings = [f"space={name}", "training.steps=null", "training.epochs=1", "runtime.device=cpu", "baseline=none"]
+    spec = gn.load_spec("examples/quickstart/search.yaml", overrides=settings)
+    assert isinstance(spec, gn.SearchSpec)
+    result = gn.search(spec, out=tmp_path / "run")
+    assert result.certificate.keeps == "all"
+    assert result.cut_gap == 0.0
+    assert gn.evaluate(tmp_path / "run").metrics == result.rows[-1]["metrics"]
+    again = gn.search(spec, out=tmp_path / "run", resume=True)
+    assert again.rows == result.rows
+
+
 class Stop(Exception):
     """The power goes off."""
 
