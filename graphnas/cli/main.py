@@ -23,6 +23,7 @@ COMMANDS = {
     "search": "search",
     "compare": "compare",
     "report": "report",
+    "attribute": "attribute",
     "prune": "prune",
     "evaluate": "evaluate",
     "predict": "predict",

@@ -73,6 +73,7 @@ class Plan:
         budget: epochs: all learn from equally many labels of the primary; time: the single task also trains as long as each method does.
         vary: Varied field -> its values.
         confidence: Of the intervals.
+        attributes: The auxiliaries that its methods tell apart, where it is an attribution.
     """
 
     methods: tuple[str, ...]
@@ -81,6 +82,7 @@ class Plan:
     budget: BudgetKind
     vary: Mapping[str, tuple[Any, ...]]
     confidence: float = CONFIDENCE
+    attributes: tuple[str, ...] = ()
 
     def cells(self) -> list[Cell]:
         """Every run once, seed by seed, so that a comparison that was stopped has whole pairs."""
@@ -124,8 +126,8 @@ def make_plan(
     if seeds < 1:
         raise GraphNASError(f"at least one seed is needed, got {seeds}", where=Where("--seeds"), fix="--seeds 5")
     confidence = checked_confidence(confidence, seeds)
-    base = _loaded(spec, overrides)
-    _refuse(base, methods)
+    base = resolved(spec, overrides)
+    refuse_base(base, methods)
     fields = {field: tuple(values) for field, values in (vary or {}).items()}
     variants: list[Variant] = []
     problems: dict[Problem, None] = {}
@@ -236,13 +238,14 @@ def _of_primary(optimizer: Optimizer, spec: SearchSpec) -> Optimizer:
     return optimizer.model_copy(update={"groups": {glob: own for glob, own in optimizer.groups.items() if not glob.startswith(others)}})
 
 
-def _loaded(spec: str | Path, overrides: Sequence[str]) -> SearchSpec:
+def resolved(spec: str | Path, overrides: Sequence[str]) -> SearchSpec:
+    """The search spec of a file, or of a shipped name, with overrides."""
     loaded = load_spec(spec, kind="search", overrides=overrides)
     assert isinstance(loaded, SearchSpec)
     return loaded
 
 
-def _refuse(spec: SearchSpec, methods: Sequence[Method]) -> None:
+def refuse_base(spec: SearchSpec, methods: Sequence[Method]) -> None:
     """What no cell could run.
 
     Raises:
@@ -290,7 +293,7 @@ def _combinations(vary: Mapping[str, tuple[Any, ...]]) -> Iterator[dict[str, Any
 
 def _variant(spec: str | Path, method: Method, values: Mapping[str, Any], overrides: Sequence[str]) -> Variant:
     varied = [f"{field}={json.dumps(value)}" for field, value in values.items()]
-    made = _loaded(spec, [*overrides, *method.overrides, *varied])
+    made = resolved(spec, [*overrides, *method.overrides, *varied])
     if method.name == SINGLE:
         made = single_task(made)
     return Variant(method.name, values, _folder(method.name, values), made.model_copy(update={"baseline": "none"}))
@@ -339,6 +342,7 @@ def plan_to_dict(plan: Plan) -> dict[str, Any]:
         "seeds": list(plan.seeds),
         "budget": plan.budget,
         "confidence": plan.confidence,
+        "attributes": list(plan.attributes),
         "vary": vary,
         "variants": variants,
     }

@@ -77,7 +77,7 @@ def read_plan(out: str | Path) -> Plan:
     )
     vary = {name: tuple(values) for name, values in data["vary"].items()}
     confidence = data.get("confidence", CONFIDENCE)
-    return Plan(tuple(data["methods"]), variants, tuple(data["seeds"]), data["budget"], vary, confidence)
+    return Plan(tuple(data["methods"]), variants, tuple(data["seeds"]), data["budget"], vary, confidence, tuple(data.get("attributes", ())))
 
 
 def read(out: str | Path) -> Comparison:

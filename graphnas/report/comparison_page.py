@@ -5,24 +5,27 @@ from __future__ import annotations
 from pathlib import Path
 
 from graphnas.compare import Comparison, Plan
+from graphnas.compare.attribution import Attribution
 from graphnas.compare.plan import shown
 from graphnas.compare.plot import draw
 from graphnas.compare.results import Row
 from graphnas.compare.tables import all_metrics, cell_name, judged_columns, judged_row, name_of, percent, words
+from graphnas.report.attribution_parts import attribution_parts
 from graphnas.report.html import Markup, figure, page, pairs, section, table, tag
 from graphnas.report.words import label
 from graphnas.runs.phases import task_types
 
 
-def comparison_page(found: Comparison, plan: Plan, *more: Markup) -> str:
+def comparison_page(found: Comparison, plan: Plan, attribution: Attribution | None = None) -> str:
     """The document.
 
     Args:
         found: What the cells come to.
         plan: What was to be run.
-        more: Sections after the summary.
+        attribution: What it tells of the auxiliaries, where it is about them.
     """
     title = f"{found.task}: {found.folder.absolute().name}"
+    more = [] if attribution is None else attribution_parts(attribution)
     parts = [_summary(found, plan), *more, *(_results(found, plan) if found.metric else [_nothing()]), *_missing(found, plan)]
     return page(title, *parts)
 

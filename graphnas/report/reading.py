@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from graphnas.compare.signals import Signals, load_signals
 from graphnas.errors import ArtifactError, GraphNASError, Where
 from graphnas.runs.folder import RunFolder, spec_of_run
 from graphnas.runs.phases import task_types
@@ -29,6 +30,7 @@ class Run:
         gates: Phase -> (step, link -> gates) over time.
         agreements: Phase -> (step, cosines) over time.
         results: Of ``results.json``; ``None`` while it is not finished.
+        signals: What ``graphnas attribute`` found of it; ``None`` where it was not asked.
     """
 
     folder: Path
@@ -38,6 +40,7 @@ class Run:
     gates: Mapping[str, Sequence[tuple[int, Mapping[str, Sequence[float]]]]]
     agreements: Mapping[str, Sequence[tuple[int, Sequence[Agreement]]]]
     results: Mapping[str, Any] | None
+    signals: Signals | None = None
 
     @property
     def tasks(self) -> dict[str, TaskType]:
@@ -67,7 +70,16 @@ def read_run(path: Path) -> Run:
             where=Where(str(path)),
             fix=f"graphnas search {folder.spec} --out {path} --resume",
         )
-    return Run(path, spec, rows, read_links(path), read_gates(path), read_gradients(path), _results(folder.results))
+    return Run(
+        path,
+        spec,
+        rows,
+        read_links(path),
+        read_gates(path),
+        read_gradients(path),
+        _results(folder.results),
+        load_signals(path / "attribution.json"),
+    )
 
 
 def _rows(file: Path) -> list[dict[str, Any]]:

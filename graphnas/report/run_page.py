@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from graphnas.report.attribution_parts import hints
 from graphnas.report.chart import Series, lines
 from graphnas.report.html import Markup, figure, page, pairs, section, table, tag
 from graphnas.report.link_parts import agreements, gates
@@ -22,7 +23,9 @@ _SPLITS = {"training": "training", "validation": "validation"}
 def run_page(run: Run) -> str:
     """The document."""
     title = f"{run.spec.primary_task}: {run.folder.absolute().name}"
-    parts = [_summary(run), _result(run), _certificate(run), *_curves(run), _cut_gap(run), gates(run), agreements(run), _spec(run)]
+    parts = [_summary(run), _result(run), _certificate(run), *_curves(run), _cut_gap(run), gates(run), agreements(run)]
+    parts += [] if run.signals is None else [hints([run.signals], "this run")]
+    parts.append(_spec(run))
     return page(title, *(part for part in parts if part is not None))
 
 

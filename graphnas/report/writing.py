@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from graphnas.compare import read, read_plan
+from graphnas.compare.attribution import read_attribution
 from graphnas.errors import ArtifactError, Where
 from graphnas.report.comparison_page import comparison_page
 from graphnas.report.reading import read_run
@@ -28,7 +29,9 @@ def write_report(source: str | Path, out: str | Path | None = None) -> Path:
     """
     path = Path(source)
     if (path / "compare.json").exists():
-        page = comparison_page(read(path), read_plan(path))
+        plan = read_plan(path)
+        attribution = read_attribution(path) if plan.attributes else None
+        page = comparison_page(read(path) if attribution is None else attribution.comparison, plan, attribution)
     elif RunFolder(path).spec.exists():
         page = run_page(read_run(path))
     else:
