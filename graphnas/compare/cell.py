@@ -49,12 +49,14 @@ def _run(job: dict[str, Any], run: Path) -> None:
     for module in job["plugins"]:
         import_module(module)
     from graphnas.runs import search
+    from graphnas.size_limits import MAX_NODES, limits
     from graphnas.spec import SearchSpec, parse_spec
 
-    spec = parse_spec(job["spec"], kind="search")
-    assert isinstance(spec, SearchSpec)
-    meter = Meter(run, gauge_for(find_device(spec.runtime.device)))
-    search(spec, out=run, resume=RunFolder(run).spec.exists(), progress=watched_by(meter, _line))
+    with limits(max_nodes=job.get("max_nodes", MAX_NODES)):
+        spec = parse_spec(job["spec"], kind="search")
+        assert isinstance(spec, SearchSpec)
+        meter = Meter(run, gauge_for(find_device(spec.runtime.device)))
+        search(spec, out=run, resume=RunFolder(run).spec.exists(), progress=watched_by(meter, _line))
 
 
 def _failed(run: Path, message: str, status: int) -> int:
