@@ -64,11 +64,9 @@ def _described(value: Any) -> str:
 
 
 def _parts(value: Any) -> dict[Any, Any]:
-    parts: dict[Any, Any] = {}
+    if is_cache(value):
+        attributes: dict[str, Any] = value.__dict__
+        return {**attributes}
     if is_mapping(value):
-        parts.update(value)
-    elif is_list(value) or is_tuple(value):
-        parts.update(enumerate(value))
-    elif is_cache(value):
-        parts.update(vars(value))
-    return parts
+        return {key: value[key] for key in value}
+    return dict(enumerate(value)) if is_list(value) or is_tuple(value) else {}

@@ -10,7 +10,7 @@ import inspect
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import torch
 from pydantic import ValidationError
@@ -22,7 +22,7 @@ from graphnas.compiler.lower import lower
 from graphnas.compiler.narrowing import is_plain_dict
 from graphnas.errors import GraphNASError, Problem, SpecError, Where, nearest, suggest
 from graphnas.graph.types import Ids, Image, TypePattern, ValueType, parse_type
-from graphnas.ops.fitting import fitting_size
+from graphnas.ops.fitting import fitting_size, own_size
 from graphnas.ops.opaque import Opaque, example, first_line, untouched_random_state, without_published_weights
 from graphnas.spec import load_spec
 from graphnas.spec.messages import problems_of
@@ -196,12 +196,8 @@ def _inputs(module: nn.Module, given: Mapping[str, ValueType], size: int | None)
 def _image(module: nn.Module, size: int | None) -> Image:
     """The images that a network says it was made for: timm's ``default_cfg``, Hugging Face's ``config``."""
     told: Any = getattr(module, "pretrained_cfg", None) or getattr(module, "default_cfg", None) or {}
-    config = getattr(module, "config", None)
-    channels, *sides = told.get("input_size", (getattr(config, "num_channels", 3), None, None))
-    own: Any = getattr(config, "image_size", None)
-    embedded: Any = getattr(getattr(module, "patch_embed", None), "img_size", None)
-    sides = next((found for found in (embedded, own, sides) if found not in (None, [None, None])), _SIZE)
-    rows, columns = (size, size) if size is not None else (sides, sides) if isinstance(sides, int) else cast("Sequence[int]", sides)
+    channels, *_ = told.get("input_size", (getattr(getattr(module, "config", None), "num_channels", 3),))
+    rows, columns = (size, size) if size is not None else own_size(module) or (_SIZE, _SIZE)
     return Image(int(getattr(module, "in_chans", channels)), int(rows), int(columns))
 
 

@@ -156,9 +156,14 @@ def _nothing(module: nn.Module, pattern: str, known: Named) -> Problem:
     if (whole := _scripted(module, pattern)) is not None:
         return whole
     names = [*known.modules, *known.inside]
-    depth = pattern.count(".")
-    fix = suggest(pattern, [name for name in names if name.count(".") == depth] or names)
+    alike = {name: _with_globs_of(pattern, name) for name in names if name.count(".") == pattern.count(".")}
+    fix = suggest(pattern, dict.fromkeys(glob if globs.matches(glob, name) else name for name, glob in alike.items()) or names)
     return Problem(f"{pattern!r} matches no submodule and no value", fix=fix)
+
+
+def _with_globs_of(pattern: str, name: str) -> str:
+    """A name with the parts of a pattern that hold a glob in the place of its own."""
+    return ".".join(part if set(part) & set("*?[") else own for part, own in zip(pattern.split("."), name.split("."), strict=True))
 
 
 def _never_called(module: nn.Module, pattern: str, name: str, known: Named) -> Problem:

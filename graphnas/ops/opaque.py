@@ -25,7 +25,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from graphnas.errors import suggest
 from graphnas.graph.types import Ids, Image, Mask, Other, Tokens, ValueType, type_of_shape
 from graphnas.ops.base import Operation, TypeRuleError
-from graphnas.ops.fitting import fitting_size
+from graphnas.ops.fitting import fitting_size, own_size
 from graphnas.ops.output import Key, key_of, named_part, parts_of, value_of
 from graphnas.ops.patches import Network
 from graphnas.schema import Int, Text
@@ -152,7 +152,7 @@ def _real_findings(op: Opaque, inputs: tuple[ValueType, ...], names: tuple[str, 
             raise
         except Exception as error:
             given = ", ".join(str(value) for value in inputs)
-            fix = fitting_size(lambda others: _takes(op, others, names), inputs)
+            fix = fitting_size(lambda others: _takes(op, others, names), inputs, own_size(module))
             raise TypeRuleError(f"{op.label} does not take {given}: {first_line(error)}", fix=fix) from error
 
 

@@ -385,6 +385,12 @@ class Helped(nn.Module):
             for pattern, found in (("aux", "aux"), ("aux.*", "aux.0"), ("aux.1", "aux.1"), ("aux.0.conv2d", "aux.0.conv2d"), ("mul", "mul"))
         ),
         (Blocks, {"s": "blocks.1.ad"}, "taps.s: 'blocks.1.ad' matches no submodule and no value\n  fix: did you mean 'blocks.1.add'?"),
+        (Blocks, {"s": "block.*"}, "taps.s: 'block.*' matches no submodule and no value\n  fix: did you mean 'blocks.*'?"),
+        (
+            Blocks,
+            {"s": "blocks.[0-1].ad"},
+            "taps.s: 'blocks.[0-1].ad' matches no submodule and no value\n  fix: did you mean 'blocks.[0-1].add'?",
+        ),
         (Blocks, {"s": "blocks.1.cnv"}, "taps.s: 'blocks.1.cnv' matches no submodule and no value\n  fix: did you mean 'blocks.1.conv2'?"),
         (
             Blocks,

@@ -154,7 +154,7 @@ IMAGE, TOKENS, VECTOR = Image(6, 8, 12), Tokens(17, 8), Vector(5)
             [Image(3, 32, 32)],
             "timm's vit_tiny_patch16_224 does not take image[3, 32, 32]: Input height (32) doesn't match model (224).",
             None,
-            None,
+            "images of [224, 224] pixels, by a resize or a random_crop in the task pair's transforms",
         ),
         (
             "torchvision",
