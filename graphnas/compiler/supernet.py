@@ -149,6 +149,16 @@ class Supernet(fx.GraphModule):
                 values.setdefault(link.rule, []).append(fused.carrying(gate))
         return sum((penalized[rule](found, progress) for rule, found in values.items()), start=total)
 
+    @property
+    def anneals(self) -> bool:
+        """Whether a gate function changes over training."""
+        return any(rule.gate.at(1.0) != rule.gate for rule in self.space.links)
+
+    def before_step(self, progress: float) -> None:
+        """What precedes a training step: gates that are annealed become those of this share of training, in views of it too."""
+        for link in self._fused_links():
+            link.training_gate = link.gate.at(progress)
+
     @torch.no_grad()
     def after_alpha_step(self, learning_rate: float, progress: float) -> None:
         """What follows an optimizer step on the alphas: projection into the gates' domain, and the shrinkage of proximal penalties.
