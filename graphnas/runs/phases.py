@@ -141,6 +141,7 @@ class Trained:
             precision=self.precision,
             alphas=build_optimizer(alpha_spec, alphas) if alphas else None,
             penalty=net.penalty if net.links else None,
+            before_step=net.before_step if net.anneals else None,
             after_alpha_step=net.after_alpha_step if net.links else None,
             clip_gradient=training.clip_gradient,
             freeze_batch_norm=training.alpha_step.batch_norm == "freeze",
@@ -168,6 +169,7 @@ class Trained:
             balance=WeightedSum(weights=cast("Balance", self.spec.balance).weights).start(Setting(self.task, (self.task,))),
             weights=build_optimizer(finetune.optimizer, shipped.named_parameters()),
             precision=self.precision,
+            before_step=(lambda _: self.net.before_step(1.0)) if self.net.anneals else None,
             clip_gradient=self.spec.training.clip_gradient,
         )
         schedule = finetune.optimizer.schedule

@@ -351,6 +351,8 @@ class Loop:
 
 
 def _step(learner: Learner, batches: Batch | tuple[Batch, Batch], progress: float) -> dict[str, float]:
+    if learner.before_step is not None:
+        learner.before_step(progress)
     if isinstance(batches, Batch):
         return joint_step(learner, batches, progress)
     for_alphas, for_weights = batches
