@@ -1,6 +1,6 @@
 """How long it takes to compile a spec: read, checked, inferred, lowered, recorded, proven, woven; and how that grows.
 
-    python benchmarks/compile_scaling.py [--sizes 100 1000 10000] [--runs 5] [--json FILE]
+    python -m benchmarks.compile_scaling [--sizes 100 1000 10000] [--rounds 5] [--json FILE]
 
 A spec of N nodes is two networks of N / 2 small convolutions and sums, every node a tap, joined by 5 N links. Prints medians and the
 growth exponent.
@@ -8,19 +8,17 @@ growth exponent.
 
 from __future__ import annotations
 
-import argparse
 import gc
-import json
 import math
 import resource
 import statistics
 import tempfile
 import time
 from pathlib import Path
-
-import torch
+from typing import Any
 
 import graphnas as gn
+from benchmarks import measure
 from graphnas.compiler import infer, lower
 from graphnas.compiler.build import spec_branch
 from graphnas.compiler.weave import uncollected
@@ -59,11 +57,11 @@ def compile_once(folder: Path, nodes: int) -> tuple[dict[str, float], int]:
     file.write_text(network(nodes // 2))
     rules = space()
     seconds: dict[str, float] = {}
-    start = time.perf_counter()
+    start = time.process_time()
 
     def lap(name: str) -> None:
         nonlocal start
-        now = time.perf_counter()
+        now = time.process_time()
         seconds[name] = seconds.get(name, 0.0) + now - start
         start = now
 
@@ -84,38 +82,30 @@ def compile_once(folder: Path, nodes: int) -> tuple[dict[str, float], int]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = measure.arguments(__doc__, rounds=5)
     parser.add_argument("--sizes", type=int, nargs="+", default=[100, 1000, 10000])
-    parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--json", type=Path)
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    rows = []
+    options = measure.prepared(parser)
+    rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as name:
         compile_once(Path(name), 100)  # warm-up: imports, caches
         for size in options.sizes:
             found = []
-            for _ in range(options.runs if size < 10000 else min(options.runs, 3)):
+            for _ in range(options.rounds if size < 10000 else min(options.rounds, 3)):
                 gc.collect()
                 found.append(compile_once(Path(name), size))
             parts = {part: statistics.median(run[0][part] for run in found) for part in found[0][0]}
             total = statistics.median(sum(run[0].values()) for run in found)
             memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
             rows.append({"nodes": size, "links": found[0][1], "seconds": total, "parts": parts, "peak_mib": memory})
+    for before, row in zip([None, *rows], rows, strict=False):
+        row["growth"] = None if before is None else math.log(row["seconds"] / before["seconds"]) / math.log(row["nodes"] / before["nodes"])
     columns = list(rows[0]["parts"])
     print(" | ".join(["nodes", "links", *columns, "total s", "growth exponent", "peak MiB"]))
-    for before, row in zip([None, *rows], rows, strict=False):
-        growth = math.log(row["seconds"] / before["seconds"]) / math.log(row["nodes"] / before["nodes"]) if before else float("nan")
-        print(
-            " | ".join(
-                [
-                    str(row["nodes"]), str(row["links"]), *(f"{row['parts'][c]:.3f}" for c in columns),
-                    f"{row['seconds']:.3f}", f"{growth:.2f}" if before else "-", f"{row['peak_mib']:.0f}",
-                ]
-            )
-        )  # fmt: skip
-    if options.json:
-        options.json.write_text(json.dumps(rows, indent=2) + "\n")
+    for row in rows:
+        growth = "-" if row["growth"] is None else f"{row['growth']:.2f}"
+        seconds = [*(f"{row['parts'][part]:.3f}" for part in columns), f"{row['seconds']:.3f}"]
+        print(" | ".join([str(row["nodes"]), str(row["links"]), *seconds, growth, f"{row['peak_mib']:.0f}"]))
+    measure.write(options, rows=rows)
 
 
 if __name__ == "__main__":

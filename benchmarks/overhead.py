@@ -1,6 +1,6 @@
 """What the recorded graph costs over the network that it was recorded from: forward in eval mode, and a training step.
 
-    python benchmarks/overhead.py [--runs 40] [--batch 2] [--only resnet18 ...] [--json FILE]
+    python -m benchmarks.overhead [--rounds 40] [--batch 2] [--only resnet18 ...] [--json FILE]
 
 The graph is that of a branch alone, with taps at the ends of its stages, and at the default ones: every block of every stage. Graph and
 original share their weights and run in turn in one process, with one thread; the order of the two changes from run to run. Prints medians
@@ -10,13 +10,7 @@ control's distance from 1 mean nothing.
 
 from __future__ import annotations
 
-import argparse
-import gc
-import json
-import statistics
-import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import timm
@@ -24,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 import graphnas as gn
+from benchmarks import measure
 
 SIZE = 128  # pixels
 NETWORKS: dict[str, dict[str, Any]] = {  # the ends of stages
@@ -60,29 +55,14 @@ def step(network: nn.Module, image: Tensor) -> Callable[[], None]:
     return run
 
 
-def compared(first: Callable[[], None], second: Callable[[], None], runs: int) -> dict[str, float]:
-    """Median milliseconds of both, and the median of second / first over pairs of runs."""
-    for run in (first, second) * 3:  # caches, lazy initialization
-        run()
-    pairs: list[tuple[float, float]] = []
-    gc.collect()
-    gc.disable()
-    for i in range(runs):
-        measured = {}
-        for which, run in [("first", first), ("second", second)][:: 1 if i % 2 else -1]:
-            start = time.process_time()
-            run()
-            measured[which] = time.process_time() - start
-        pairs.append((measured["first"], measured["second"]))
-    gc.enable()
-    return {
-        "first_ms": 1000 * statistics.median(a for a, _ in pairs),
-        "second_ms": 1000 * statistics.median(b for _, b in pairs),
-        "ratio": statistics.median(b / a for a, b in pairs),
-    }
+def compared(first: Callable[[], None], second: Callable[[], None], rounds: int) -> dict[str, float]:
+    """Median milliseconds of both, and the median of second / first over the rounds."""
+    timings = measure.in_turn({"first": first, "second": second}, rounds, warm_up=3)
+    busy = {name: 1000 * timings.seconds(name).busy for name in ("first", "second")}
+    return {"first_ms": busy["first"], "second_ms": busy["second"], "ratio": timings.ratio("second", "first")}
 
 
-def measure(model: str, taps: Mapping[str, Any] | None, *, batch: int, runs: int) -> dict[str, Any]:
+def measured(model: str, taps: Mapping[str, Any] | None, *, batch: int, runs: int) -> dict[str, Any]:
     torch.manual_seed(0)
     image = torch.rand(batch, 3, SIZE, SIZE)
     original = timm.create_model(model, num_classes=10, **OPTIONS.get(model, {}))
@@ -97,18 +77,15 @@ def measure(model: str, taps: Mapping[str, Any] | None, *, batch: int, runs: int
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=int, default=40)
+    parser = measure.arguments(__doc__, rounds=40)
     parser.add_argument("--batch", type=int, default=2)
     parser.add_argument("--only", nargs="+", choices=list(NETWORKS), default=list(NETWORKS))
-    parser.add_argument("--json", type=Path)
-    options = parser.parse_args()
-    torch.set_num_threads(1)
+    options = measure.prepared(parser)
     rows = []
     print("network | taps at | taps | nodes | what | eager ms | graph ms | ratio | control")
     for model in options.only:
         for where, taps in (("stage ends", NETWORKS[model]), ("every block", None)):
-            row = {"network": model, "taps_at": where, **measure(model, taps, batch=options.batch, runs=options.runs)}
+            row = {"network": model, "taps_at": where, **measured(model, taps, batch=options.batch, runs=options.rounds)}
             rows.append(row)
             for what in ("eval forward", "train step"):
                 found = row[what]
@@ -117,8 +94,7 @@ def main() -> None:
                     f" | {found['ratio']:.3f} | {found['control']:.3f}",
                     flush=True,
                 )
-    if options.json:
-        options.json.write_text(json.dumps(rows, indent=2) + "\n")
+    measure.write(options, rows=rows)
 
 
 if __name__ == "__main__":
