@@ -20,7 +20,7 @@ def check(spec: SearchSpec, net: Supernet, data: Data) -> None:
         SpecError: All that is wrong.
     """
     sizes = (refused_sizes(spec, net), refused_batches(spec, net))
-    found = (_inputs(spec, net), _predictions(spec, net), *sizes, _select(spec, data), _alphas(spec, net))
+    found = (_inputs(spec, net), _predictions(spec, net), *sizes, _select(spec, data), _updates(spec, net, data), _alphas(spec, net))
     problems = [*chain.from_iterable(found), *_optimizers(spec, net)]
     if problems:
         raise SpecError(problems)
@@ -66,6 +66,18 @@ def _alphas(spec: SearchSpec, net: Supernet) -> list[Problem]:
         return []
     message = f"no optimizer is given for the alphas of {count} links"
     return [spec.problem(message, "training", "optimizers", "alphas", fix="alphas: {type: adam, lr: 1e-2}")]
+
+
+def _updates(spec: SearchSpec, net: Supernet, data: Data) -> list[Problem]:
+    """An epoch must have the batches of one update."""
+    training, batches = spec.training, data.steps_per_epoch(spec.training.batch_size)
+    alternating = training.updates == "alternate" and any(True for _ in net.alpha_parameters())
+    needed = training.accumulate * (2 if alternating else 1)
+    if (training.accumulate == 1 and training.alpha_step.every == 1) or needed <= batches:
+        return []
+    field = ("accumulate",) if training.accumulate > 1 else ("alpha_step", "every")
+    message = f"an update takes {needed} batches, and an epoch has {batches} with labels of {spec.primary_task!r}"
+    return [spec.problem(message, "training", *field, fix="a lower training.batch_size, or more labels")]
 
 
 def _optimizers(spec: SearchSpec, net: Supernet) -> list[Problem]:

@@ -105,7 +105,14 @@ class Trained:
         """That of ``training``."""
         training = self.spec.training
         alternating = training.updates == "alternate" and any(True for _ in self.net.alpha_parameters())
-        return budget(self.batches_per_epoch, epochs=training.epochs, steps=training.steps, alternating=alternating)
+        return budget(
+            self.batches_per_epoch,
+            epochs=training.epochs,
+            steps=training.steps,
+            alternating=alternating,
+            accumulate=training.accumulate,
+            alphas_every=training.alpha_step.every,
+        )
 
     def parts(self) -> Parts:
         """How little of the network a step runs, and keeps."""
@@ -120,7 +127,10 @@ class Trained:
 
     def finetune_budget(self, finetune: Finetune, before: Budget) -> Budget:
         """That of ``training.finetune``, whose epochs are numbered on."""
-        return budget(self.batches_per_epoch, epochs=finetune.epochs, steps=finetune.steps, alternating=False, follows=before)
+        size = self.spec.training.accumulate
+        return budget(
+            self.batches_per_epoch, epochs=finetune.epochs, steps=finetune.steps, alternating=False, follows=before, accumulate=size
+        )
 
     def baseline_budget(self, search: Budget) -> Budget:
         """As many batches with this task's labels as the search has with the primary's."""

@@ -11,17 +11,18 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from graphnas.data import Batch, Data
+from graphnas.data import Data
 from graphnas.errors import RunError
 from graphnas.search import checkpoint, faults, random_state
 from graphnas.search.budget import Budget
 from graphnas.search.cutting import LiveCutting
+from graphnas.search.draw import Draw, draws
 from graphnas.search.log import MetricsLog, Row
 from graphnas.search.optimizers import set_learning_rates
 from graphnas.search.progress import Progress, ProgressCallback
 from graphnas.search.recorder import Recorder, Watched
 from graphnas.search.state import State, captured, restored
-from graphnas.search.step import Learner, NotFinite, alternate_step, joint_step
+from graphnas.search.step import Learner, NotFinite, alternate_step, joint_step, weight_step
 from graphnas.search.stopping import Requests, Stopped
 from graphnas.search.validation import Report, Validation
 from graphnas.spec.search import Every, Schedule
@@ -59,8 +60,8 @@ class Phase:
     evaluate_every: Every
     gates: Callable[[], Mapping[str, float]]
     on_nan: Literal["stop", "skip", "rewind"] = "stop"
-    cutting: LiveCutting | None = None
     watched: Watched | None = None
+    cutting: LiveCutting | None = None
 
 
 @dataclass(frozen=True)
@@ -193,17 +194,14 @@ class Loop:
         if self._phase.cutting is not None:
             self._phase.cutting.set(ids)
 
-    def _batches(self) -> Iterator[Batch | tuple[Batch, Batch]]:
-        """The rest of this epoch: one batch an update, or one for the alphas and one for the weights."""
+    def _batches(self) -> Iterator[Draw]:
+        """The rest of this epoch."""
         phase, around = self._phase, self._around
         epoch, size, extra = phase.budget.first_epoch + self._state.epoch, phase.batch_size, phase.auxiliary_batch_size
-        workers, start, halves = around.workers, self._state.position, phase.budget.alternating
-        train = around.data.training
-        if halves:
-            return train(epoch, batch_size=size, auxiliary_batch_size=extra, workers=workers, start=start, halves=True)
-        return train(epoch, batch_size=size, auxiliary_batch_size=extra, workers=workers, start=start, halves=False)
+        workers, start = around.workers, self._state.position
+        return draws(around.data, phase.budget, epoch, start=start, batch_size=size, auxiliary_batch_size=extra, workers=workers)
 
-    def _update(self, batches: Batch | tuple[Batch, Batch]) -> float:
+    def _update(self, batches: Draw) -> float:
         """One update of the weights, and of the alphas if there are any; the weights' learning rate."""
         phase, state = self._phase, self._state
         learner, steps = phase.learner, phase.budget.steps
@@ -214,7 +212,7 @@ class Loop:
             return rate
         buffers = [(buffer, buffer.clone()) for buffer in learner.network.buffers()] if phase.on_nan == "skip" else []
         try:
-            with faults.memory_explained(self._place()):
+            with faults.memory_explained(self._place()), faults.one_value_explained(self._place(), learner.network):
                 losses = _step(learner, batches, state.step / steps)
         except NotFinite as error:
             self._not_finite(error, batches)
@@ -226,7 +224,7 @@ class Loop:
             state.loss_counts[task] = state.loss_counts.get(task, 0) + 1
         return rate
 
-    def _not_finite(self, error: NotFinite, batches: Batch | tuple[Batch, Batch]) -> None:
+    def _not_finite(self, error: NotFinite, batches: Draw) -> None:
         """Leave this update out, or go back and leave it out.
 
         Raises:
@@ -234,7 +232,7 @@ class Loop:
             _Rewound: All is as at the last checkpoint.
         """
         phase, state = self._phase, self._state
-        found, fix = faults.explained(error, phase.learner.network, [batches] if isinstance(batches, Batch) else batches)
+        found, fix = faults.explained(error, phase.learner.network, batches.all)
         place, left_out = self._place(), [*state.left_out, state.step]
         many = not faults.may_leave_out(len(left_out), phase.budget.steps)
         if phase.on_nan == "stop" or many:
@@ -266,13 +264,13 @@ class Loop:
                 self._save(self._around.stem)
             raise Stopped(signal, phase.name, step, phase.budget.steps)
 
-    def _measure(self, batches: Batch | tuple[Batch, Batch], *, epoch_ended: bool) -> None:
+    def _measure(self, batches: Draw, *, epoch_ended: bool) -> None:
         """Compare the gradients of the tasks, if that is asked for and it is time to: no part of training, nor of its time."""
         state, every = self._state, None if self._phase.watched is None else self._phase.watched.gradients_every
         epoch = state.epoch if epoch_ended else state.epoch + 1
         if every is not None and due(every, state.step, epoch if epoch_ended else None, time.monotonic() - self._measured_at):
             with faults.memory_explained(f"{self._place()}, comparing gradients"):
-                self._recorder.gradients(batches if isinstance(batches, Batch) else batches[1], epoch, state.step)
+                self._recorder.gradients(batches.weights[0], epoch, state.step)
             self._measured_at = time.monotonic()
 
     def _write(self, rate: float, *, epoch_ended: bool, last: bool) -> None:
@@ -350,13 +348,14 @@ class Loop:
             self._around.report(Progress(self._phase.name, self._state.step, self._phase.budget.steps, saved.note))
 
 
-def _step(learner: Learner, batches: Batch | tuple[Batch, Batch], progress: float) -> dict[str, float]:
+def _step(learner: Learner, batches: Draw, progress: float) -> dict[str, float]:
     if learner.before_step is not None:
         learner.before_step(progress)
-    if isinstance(batches, Batch):
-        return joint_step(learner, batches, progress)
-    for_alphas, for_weights = batches
-    return alternate_step(learner, for_alphas, for_weights, progress)
+    if batches.alphas:
+        return alternate_step(learner, batches.alphas, batches.weights, progress)
+    if batches.step_alphas or learner.alphas is None:
+        return joint_step(learner, batches.weights, progress)
+    return weight_step(learner, batches.weights, progress)
 
 
 def logged_bytes(stem: Path, finished: Path) -> int | None:

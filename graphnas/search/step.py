@@ -10,16 +10,17 @@ A task without labels in a batch contributes nothing: its loss is not computed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm  # pyright: ignore[reportPrivateUsage]  # the base of them all, timm's included
 
-from graphnas.data import Batch
 from graphnas.compiler.heads import Heads
+from graphnas.data import Batch
 from graphnas.search import random_state
 from graphnas.search.apart import backward_apart
 from graphnas.search.balance import Balancer, Descent
@@ -79,9 +80,13 @@ class Learner:
     parts: Parts | None = None
 
 
-def joint_step(learner: Learner, batch: Batch, progress: float) -> dict[str, float]:
+def joint_step(learner: Learner, batch: Batch | Sequence[Batch], progress: float) -> dict[str, float]:
     """One update of weights and alphas from one forward and one backward pass.
 
+    Args:
+        learner: What is trained.
+        batch: One batch, or several whose gradients are accumulated.
+        progress: Share of training.
     Returns:
         Task -> its loss.
     Raises:
@@ -89,18 +94,23 @@ def joint_step(learner: Learner, batch: Batch, progress: float) -> dict[str, flo
     """
     optimizers = [learner.weights, *([learner.alphas] if learner.alphas is not None else [])]
     alphas = [] if learner.alphas is None else parameters(learner.alphas)
-    if (apart := _apart(learner, batch, progress)) is not None:
-        _descend(learner, apart, optimizers, batch)
-        values = apart.values
-    else:
-        losses, values = _losses(learner, batch)
-        _descend_balanced(learner, _descent(learner, losses, progress, alphas, batch, batch), optimizers, batch)
+    values = _step(learner, batch, progress, optimizers, alphas, held_out=batch)
     _after_alphas(learner, progress)
     return values
 
 
-def alternate_step(learner: Learner, alpha_batch: Batch, weight_batch: Batch, progress: float) -> dict[str, float]:
-    """One update of the alphas on one batch, then one of the weights on another.
+def weight_step(
+    learner: Learner, batch: Batch | Sequence[Batch], progress: float, *, held_out: Batch | Sequence[Batch] | None = None
+) -> dict[str, float]:
+    """One update of the weights alone; ``held_out`` is what the balance may look at that this does not train on."""
+    with frozen([] if learner.alphas is None else parameters(learner.alphas)):
+        return _step(learner, batch, progress, [learner.weights], [], held_out=batch if held_out is None else held_out)
+
+
+def alternate_step(
+    learner: Learner, alpha_batch: Batch | Sequence[Batch], weight_batch: Batch | Sequence[Batch], progress: float
+) -> dict[str, float]:
+    """One update of the alphas on one batch, then one of the weights on another; several batches are accumulated.
 
     Returns:
         Task -> its loss in the weight half.
@@ -109,22 +119,37 @@ def alternate_step(learner: Learner, alpha_batch: Batch, weight_batch: Batch, pr
     """
     assert learner.alphas is not None, "without alphas every batch is for the weights"
     with frozen(parameters(learner.weights)), batch_norm_frozen(learner.network, enabled=learner.freeze_batch_norm):
-        if (apart := _apart(learner, alpha_batch, progress, for_alphas=True)) is not None:
-            _descend(learner, apart, [learner.alphas], alpha_batch)
-        else:
-            losses, _ = _losses(learner, alpha_batch, for_alphas=True)
-            total = learner.balance.weighted_sum(losses, progress) if losses else None
-            penalty, scaler = _penalty(learner, progress), learner.precision.scaler
-            _descend(learner, lambda: descend(total, penalty, scaler), [learner.alphas], alpha_batch)
+        summed = _Summed(learner, _several(alpha_batch), progress, for_alphas=True)
+        _descend(learner, summed, [learner.alphas], summed.ids)
     _after_alphas(learner, progress)
-    with frozen(parameters(learner.alphas)):
-        if (apart := _apart(learner, weight_batch, progress)) is not None:
-            _descend(learner, apart, [learner.weights], weight_batch)
-            return apart.values
-        losses, values = _losses(learner, weight_batch)
-        descent = _descent(learner, losses, progress, [], weight_batch, alpha_batch)
-        _descend_balanced(learner, descent, [learner.weights], weight_batch)
+    return weight_step(learner, weight_batch, progress, held_out=alpha_batch)
+
+
+def _step(
+    learner: Learner,
+    batch: Batch | Sequence[Batch],
+    progress: float,
+    optimizers: list[torch.optim.Optimizer],
+    alphas: list[nn.Parameter],
+    *,
+    held_out: Batch | Sequence[Batch],
+) -> dict[str, float]:
+    """Descend as the balance says; the losses."""
+    batches = _several(batch)
+    if learner.balance.linear:
+        summed = _Summed(learner, batches, progress)
+        _descend(learner, summed, optimizers, summed.ids)
+        return summed.values
+    assert len(batches) == 1, "refused when the spec is read"
+    losses, values = _losses(learner, batches[0])
+    descent = _descent(learner, losses, progress, alphas, batches[0], _several(held_out)[0])
+    if _descend(learner, lambda: learner.balance.backward(descent), optimizers, batches[0].ids):
+        learner.balance.after_step(descent)
     return values
+
+
+def _several(batch: Batch | Sequence[Batch]) -> Sequence[Batch]:
+    return [batch] if isinstance(batch, Batch) else batch
 
 
 def task_losses(predictions: Mapping[str, Tensor], batch: Batch, tasks: Mapping[str, TaskType], device: torch.device) -> dict[str, Tensor]:
@@ -183,35 +208,64 @@ def _finite(losses: Mapping[str, Tensor], batch: Batch) -> dict[str, float]:
     return values
 
 
-class _Apart:
-    """Goes back through one head after the other; ``values`` are the losses, once it was called."""
+class _Summed:
+    """Goes back through the weighted sum of the losses of some batches; ``values`` are the losses, once it was called.
 
-    def __init__(self, learner: Learner, heads: Heads, inputs: Mapping[str, Tensor], batch: Batch, progress: float) -> None:
-        self._learner, self._heads, self._inputs, self._batch, self._progress = learner, heads, inputs, batch, progress
+    The loss of a task is the mean over all samples with its label: that of each batch counts by how many of them it has. The penalty counts
+    once.
+    """
+
+    def __init__(self, learner: Learner, batches: Sequence[Batch], progress: float, *, for_alphas: bool = False) -> None:
+        self._learner, self._batches, self._progress, self._for_alphas = learner, batches, progress, for_alphas
+        self._totals = {task: sum(len(batch.rows.get(task, ())) for batch in batches) for task in learner.tasks}
+        self.ids = tuple(name for batch in batches for name in batch.ids)
         self.values: dict[str, float] = {}
 
     def __call__(self) -> bool:
+        penalty, found = _penalty(self._learner, self._progress), False
+        for index, batch in enumerate(self._batches):
+            found |= self._one(batch, penalty if index == 0 else None)
+        return found
+
+    def _one(self, batch: Batch, penalty: Tensor | None) -> bool:
+        learner, apart = self._learner, _heads(self._learner, batch, self._for_alphas)
+        if apart is not None:
+            heads, inputs = apart
+            loss_of, check = partial(self._weighted, batch), partial(self._note, batch)
+            return backward_apart(heads, own_inputs(heads.trunk, inputs), loss_of, penalty, learner.precision, check)
+        losses, values = _losses(learner, batch, for_alphas=self._for_alphas)
+        self._add(batch, values)
+        total = learner.balance.weighted_sum(self._shared(batch, losses), self._progress) if losses else None
+        return descend(total, penalty, learner.precision.scaler)
+
+    def _weighted(self, batch: Batch, task: str, prediction: Tensor) -> tuple[Tensor, Tensor]:
         learner = self._learner
-        inputs, penalty = own_inputs(self._heads.trunk, self._inputs), _penalty(learner, self._progress)
-        return backward_apart(self._heads, inputs, self._loss, penalty, learner.precision, self._check)
+        losses = task_losses({task: prediction}, batch, {task: learner.tasks[task]}, learner.precision.device)
+        return losses[task], learner.balance.weighted_sum(self._shared(batch, losses), self._progress)
 
-    def _loss(self, task: str, prediction: Tensor) -> tuple[Tensor, Tensor]:
-        learner = self._learner
-        losses = task_losses({task: prediction}, self._batch, {task: learner.tasks[task]}, learner.precision.device)
-        return losses[task], learner.balance.weighted_sum(losses, self._progress)
+    def _note(self, batch: Batch, losses: Mapping[str, Tensor]) -> None:
+        self._add(batch, _finite(losses, batch))
 
-    def _check(self, losses: Mapping[str, Tensor]) -> None:
-        self.values = _finite(losses, self._batch)
+    def _add(self, batch: Batch, values: Mapping[str, float]) -> None:
+        for task, value in values.items():
+            self.values[task] = self.values.get(task, 0.0) + self._share(batch, task) * value
+
+    def _shared(self, batch: Batch, losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        shares = {task: self._share(batch, task) for task in losses}
+        return {task: loss if shares[task] == 1 else shares[task] * loss for task, loss in losses.items()}
+
+    def _share(self, batch: Batch, task: str) -> float:
+        return len(batch.rows[task]) / self._totals[task]
 
 
-def _apart(learner: Learner, batch: Batch, progress: float, *, for_alphas: bool = False) -> _Apart | None:
-    """What goes back through one head after the other, where the losses are just added up and the network can be cut so."""
-    if learner.parts is None or not (for_alphas or learner.balance.linear):
+def _heads(learner: Learner, batch: Batch, for_alphas: bool) -> tuple[Heads, dict[str, Tensor]] | None:
+    """The network as a trunk and heads, where it can be cut so, and the inputs of the batch."""
+    if learner.parts is None:
         return None
     tasks, inputs = _counting(learner, batch, for_alphas), learner.precision.move(batch.inputs)
     with learner.precision.autocast():
         heads = learner.parts.heads(tasks, inputs, statistics=not (for_alphas and learner.freeze_batch_norm))
-    return None if heads is None else _Apart(learner, heads, inputs, batch, progress)
+    return None if heads is None else (heads, inputs)
 
 
 def _numbers(scalars: list[Tensor]) -> list[float]:
@@ -250,19 +304,14 @@ def _losses_again(learner: Learner, batch: Batch) -> dict[str, Tensor]:
     return task_losses(predictions, batch, learner.tasks, learner.precision.device)
 
 
-def _descend_balanced(learner: Learner, descent: Descent, optimizers: Iterable[torch.optim.Optimizer], batch: Batch) -> None:
-    if _descend(learner, lambda: learner.balance.backward(descent), optimizers, batch):
-        learner.balance.after_step(descent)
-
-
-def _descend(learner: Learner, backward: Callable[[], bool], optimizers: Iterable[torch.optim.Optimizer], batch: Batch) -> bool:
+def _descend(learner: Learner, backward: Callable[[], bool], optimizers: Iterable[torch.optim.Optimizer], ids: tuple[str, ...]) -> bool:
     """Gradients, clipped, and a step of every optimizer that got one.
 
     Args:
         learner: What is trained.
         backward: Puts gradients on the parameters; says whether there are any.
         optimizers: Of these parameters.
-        batch: For the message.
+        ids: The samples, for the message.
     Returns:
         Whether anything was stepped.
     Raises:
@@ -279,7 +328,7 @@ def _descend(learner: Learner, backward: Callable[[], bool], optimizers: Iterabl
         gradients = [parameter.grad for optimizer in reached for parameter in parameters(optimizer) if parameter.grad is not None]
         norm = float(nn.utils.get_total_norm(gradients))
         if not norm < float("inf"):
-            raise NotFinite("the gradient", norm, batch.ids)
+            raise NotFinite("the gradient", norm, ids)
     for optimizer in reached:
         if optimizer is learner.weights and learner.clip_gradient is not None:
             if scaler is not None:

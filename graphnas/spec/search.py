@@ -106,6 +106,8 @@ class AlphaStep(Spec):
 
     batch_norm: Literal["update", "freeze"] = "update"
     """Whether it updates running statistics, as the authors' code does."""
+    every: PositiveInt = 1
+    """n: alphas are stepped in the first update of an epoch and in every n-th after it; the weights get the other batches."""
 
 
 class CutLinks(Spec):
@@ -154,12 +156,14 @@ class Training(Spec):
     """alternate: an alpha step, then a weight step on another batch (the paper); joint: both in one."""
     optimizers: Optimizers = Field(examples=[{"weights": {"type": "adamw", "lr": 3e-3}, "alphas": {"type": "adam", "lr": 1e-2}}])
     """Of weights and of alphas."""
+    accumulate: PositiveInt = 1
+    """Batches whose gradients are added up for one update; each task's loss is the mean over all samples with its label."""
     clip_gradient: PositiveNumber | None = Field(default=None, examples=[1.0])
     """Largest norm of the gradient of all weights; any, if left out."""
     on_nan: Literal["stop", "skip", "rewind"] = "stop"
     """When a loss or a gradient is not finite: stop; skip that update; or rewind to the last checkpoint and leave it out there."""
     alpha_step: AlphaStep = AlphaStep()
-    """What differs in an alpha step from a weight step."""
+    """What differs in an alpha step from a weight step, and how often there is one."""
     leave_out: Literal["exact", "always", "never"] = "exact"
     """Whether what a batch's losses do not need is left out: exact, where it has no running statistics and draws nothing; always; never."""
     cut_links: CutLinks = Field(default=CutLinks(), examples=[{"patience": 2}, "never"])
@@ -201,7 +205,7 @@ class Runtime(Spec):
     memory: Literal["normal", "low"] = "normal"
     """low: what was computed within a stage is computed again on the way back instead of kept; the same results, slower, in less memory."""
     heads: Literal["apart", "together"] = "apart"
-    """apart: one head after the other, forward and back, which takes less memory; together: all forward, then all back. Results are alike."""
+    """apart: one head after the other, forward and back, in less memory; together: all forward, then all back. Results are alike."""
     log_gradients: Every | None = Field(default=None, examples=[{"epochs": 1}])
     """How often the gradients of the tasks are compared (cosines, in gradients.jsonl); never, if left out."""
 
@@ -292,6 +296,15 @@ class SearchSpec(Document):
         pair = info.data.get("task_pair")
         if pair is not None and "primary" in info.data:
             refuse(located(value.problems_with(info.data["primary"] or pair.primary, pair.tasks)))
+        return value
+
+    @field_validator("training")
+    @classmethod
+    def _losses_that_add_up(cls, value: Training, info: ValidationInfo) -> Training:
+        balance = info.data.get("balance")
+        if value.accumulate > 1 and balance is not None and not getattr(balance, "linear", False):
+            message = f"{getattr(balance, 'type', '')!r} looks at all losses of an update at once, which come batch by batch"
+            refuse([error_at(("accumulate",), message, "balance: sum, or accumulate: 1", value.accumulate)])
         return value
 
     @field_validator("training")
