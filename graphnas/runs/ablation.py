@@ -6,6 +6,7 @@ uses, not what it would have learned without the link. The primary itself change
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from graphnas.graph.links import Link
 from graphnas.runs.search import restore_run
 from graphnas.search.evaluation import Scores, score
 from graphnas.search.step import predict
+from graphnas.tasks.base import TaskType
 
 
 class NoValidation(DataError):
@@ -98,23 +100,27 @@ def ablate_links(
             "there is no validation split to measure links on", where=Where(str(run)), fix="sources: {NAME: {validation: {fraction: 0.2}}}"
         )
     gates = net.gates()
-    links = [link for link in net.links if link.direction == "p2a" and link.id in gates]
-    networks_ = {"": net, **{link.id: Without(net, link) for link in links}} if links else {}
+    links = [link for link in net.links if link.direction == "p2a" and link.id in gates and link.id not in net.cut]
+    if not links:
+        return []
     spec = trained.spec
     found = score(
-        networks_, tasks, trained.data, "validation",
+        {"": net, **{link.id: Without(net, link) for link in links}}, tasks, trained.data, "validation",
         batch_size=spec.training.evaluation_batch_size, workers=spec.runtime.workers, precision=trained.precision,
     )  # fmt: skip
-    effects: list[LinkEffect] = []
-    for link in links:
-        task = link.destination.task
-        metric, direction = next(iter(tasks[task].metric_directions.items()))
-        if task in found[""]:
-            before, after = found[""], found[link.id]
-            change = _value(after, primary, trained.judge.metric) - _value(before, primary, trained.judge.metric)
-            effects.append(LinkEffect(link.id, task, metric, direction, _value(before, task, metric), _value(after, task, metric), change))
-    return effects
+    effects = [_effect(link, found[""], found[link.id], tasks, (primary, trained.judge.metric)) for link in links]
+    return [effect for effect in effects if effect is not None]
 
 
-def _value(scores: Mapping[str, Scores], task: str, metric: str) -> float:
-    return scores[task].metrics[metric]
+def _effect(
+    link: Link, before: Mapping[str, Scores], after: Mapping[str, Scores], tasks: Mapping[str, TaskType], judged: tuple[str, str]
+) -> LinkEffect | None:
+    """What closing a link changed; ``None`` where its reader has no labels to measure by."""
+    task = link.destination.task
+    metric, direction = next(iter(tasks[task].metric_directions.items()))
+    if task not in before:
+        return None
+    value, without = before[task].metrics[metric], after[task].metrics[metric]
+    change = after[judged[0]].metrics[judged[1]] - before[judged[0]].metrics[judged[1]]
+    finite = math.isfinite(value) and math.isfinite(without) and math.isfinite(change)
+    return LinkEffect(link.id, task, metric, direction, value, without, change) if finite else None

@@ -151,3 +151,18 @@ def test_a_comparison_of_methods_is_no_attribution() -> None:
         "out: a comparison of methods is there, and no attribution\n"
         "  fix: graphnas compare out goes on with it; graphnas attribute SPEC begins an attribution"
     )
+
+
+@pytest.mark.nightly
+def test_the_whole_way_in_processes() -> None:
+    """Every run in its process; what is there is not run again, and the links of runs with all auxiliaries are measured."""
+    tasks = {f"task_pair.tasks.{task}": {"type": "semantic_segmentation", "key": "seg.png", "classes": 3} for task in ("a", "b")}
+    plan = plan_arms(write_search(Path(), {"task_pair.tasks.seg": None, "training.epochs": 2, **tasks}), seeds=2)
+    found = attribute(plan, "out")
+    assert not found.comparison.failed
+    assert [row.memory_ratio is None for row in found.comparison.rows] == [not Path("/proc/self/clear_refs").exists()] * 4
+    assert sorted(found.signals) == [0, 1]
+    assert {effect.task for effect in found.signals[0].effects} == {"a", "b"}
+    assert all(signal.cosine is not None for signals in found.signals.values() for signal in signals.tasks)
+    again = attribute(plan, "out")
+    assert again == found

@@ -90,11 +90,20 @@ def test_what_was_found_once_is_not_measured_again(run: Path, tmp_path: Path) ->
     )
 
 
+def test_links_that_replace_have_no_gate_but_gradients_meet_there(tmp_path: Path) -> None:
+    changes = {"space": "aux-head", "training.epochs": 1, "baseline": "none", "runtime.log_gradients": {"epochs": 1}}
+    gn.search(write_search(tmp_path, changes), out=tmp_path / "run")
+    found = read_signals(tmp_path / "run")
+    assert found.effects == ()
+    assert found.remarks == ("no link has a gate through which an auxiliary reads the primary",)
+    assert [(signal.cosine is None, signal.gate, signal.worth) for signal in found.tasks] == [(False, None, None)]
+
+
 def test_what_can_not_be_told_is_said(copy: Path) -> None:
     (copy / "gradients.jsonl").unlink()
     spec = json.loads((copy / "spec.json").read_text())
     source = spec["task_pair"]["sources"]["toy"]
-    source["validation"] = {"path": source["test"]}
+    source["validation"] = {"path": source["test"]}  # other samples, as good as any
     (copy / "spec.json").write_text(json.dumps(spec))
     found = read_signals(copy)
     assert found.remarks == ("no cosines of gradients were logged: runtime.log_gradients: {epochs: 1}",)
