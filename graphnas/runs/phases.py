@@ -219,13 +219,15 @@ def named_alphas(net: Supernet) -> Iterator[tuple[str, nn.Parameter]]:
 
 
 def gate_means(net: Supernet) -> Callable[[], Mapping[str, float]]:
-    """Direction -> mean of its links' gates, each the sum over the link's candidates."""
+    """Direction -> mean of its links' gates, each the sum over the link's candidates that carry something."""
     directions: dict[str, Direction] = {link.id: link.direction for link in net.links}
+    operations = net.link_operations
+    carrying = {link.id: [k for k, name in enumerate(link.operations) if name in operations[link.id]] for link in net.links}
 
     def means() -> Mapping[str, float]:
         found: dict[str, list[float]] = {}
         for link, gate in net.gates().items():
-            found.setdefault(directions[link], []).append(float(gate.detach().sum()))
+            found.setdefault(directions[link], []).append(float(gate.detach()[carrying[link]].sum()))
         return {direction: sum(values) / len(values) for direction, values in found.items()}
 
     return means

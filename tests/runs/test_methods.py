@@ -17,7 +17,9 @@ from safetensors.torch import load_file
 import graphnas as gn
 from graphnas.errors import PruneError
 from graphnas.runs import prune_run
+from graphnas.runs.phases import gate_means
 from graphnas.search.progress import Progress
+from tests.builders import chain, space
 
 Make = Callable[..., gn.SearchSpec]
 Rows = Callable[[Path], list[dict[str, Any]]]
@@ -115,6 +117,15 @@ def test_what_is_selected_has_rounded_gates(tmp_path: Path, make_spec: Make, dat
     assert all(row["cut_gap"] == pytest.approx(row["metrics"]["rel"] - row["cut_metrics"]["rel"]) for row in rows)
     assert any(row["cut_gap"] != 0 for row in rows)
     assert result.rows[-1]["metrics"] == gn.evaluate(tmp_path / "run", data=data).metrics
+
+
+def test_the_mean_gate_of_the_log_leaves_out_none() -> None:
+    rule = {"direction": "any -> any", "operations": ["conv1x1", "none"], "gate": "gumbel", "converges_to": "binary"}
+    net = gn.weave({"p": chain(), "q": chain()}, primary="p", space=space(rule, constraints={"inference": "all"}))
+    with torch.no_grad():
+        for link, alpha in net.alphas.items():
+            alpha[0] = 1.0 if link.startswith("q") else 0.0
+    assert gate_means(net)() == {"a2p": pytest.approx(torch.tensor(1.0).sigmoid().item()), "p2a": 0.5}
 
 
 def test_gates_that_have_not_converged_to_0_or_1(tmp_path: Path, make_spec: Make, data: Any) -> None:
