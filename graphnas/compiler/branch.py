@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,6 +14,7 @@ from graphnas.compiler.any_size import for_any_size
 from graphnas.compiler.calls import Call, run_log, type_of_value
 from graphnas.compiler.checked import ancestors_of, checked_recording, failing
 from graphnas.compiler.detached import require_detachable
+from graphnas.compiler.given import arguments_of, require_module, taps_of
 from graphnas.compiler.inputs import in_precision_of
 from graphnas.compiler.outputs import prediction_in
 from graphnas.compiler.parts import Example, logged
@@ -24,7 +24,7 @@ from graphnas.compiler.stages import default_taps, first_recorded, no_default
 from graphnas.compiler.tap_types import TapType, tap_types
 from graphnas.compiler.taps import TapRequest, resolve_taps, tap_node
 from graphnas.compiler.verify import larger, materialize, untouched
-from graphnas.errors import RecordError, suggest
+from graphnas.errors import RecordError
 from graphnas.graph.graph import Graph, Tap
 from graphnas.spec.network import NetworkSpec, TapSpec
 
@@ -92,11 +92,12 @@ class Branch:
         Raises:
             RecordError: A tap that is not there, no stages known by default, or a forward that a graph can't hold; names the line and why.
         """
+        require_module(module)
         refuse_opaque("", module)
-        arguments = _arguments(module, example)
+        arguments = arguments_of(module, example)
+        wanted = None if taps is None else taps_of(taps)
         log, inputs = _log(module, arguments)
-        if taps is not None:
-            wanted = {stage: TapSpec.model_validate(tap) for stage, tap in taps.items()}
+        if wanted is not None:
             return Branch._recorded(module, inputs, wanted, log, output, spec, rebuild)
         return first_recorded(
             default_taps(module, log, arguments),
@@ -156,25 +157,6 @@ class Branch:
 
         with untouched(self.module):
             return count_macs(self.module.eval(), in_precision_of(self.module, self.example))
-
-
-def _arguments(module: nn.Module, example: Tensor | Mapping[str, Tensor]) -> dict[str, Tensor]:
-    parameters = inspect.signature(module.forward).parameters
-    known = list(parameters)
-    if isinstance(example, Tensor):
-        if not known:
-            raise RecordError(f"{type(module).__name__}.forward takes no argument", fix="give it an input")
-        if (kind := parameters[known[0]].kind) in (kind.VAR_POSITIONAL, kind.POSITIONAL_ONLY):
-            raise RecordError(
-                f"{type(module).__name__}.forward takes its inputs without names, as {str(parameters[known[0]]).partition(':')[0]}",
-                fix="give its inputs names: def forward(self, image)",
-            )
-        return {known[0]: example}
-    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-    for name in example:
-        if name not in known and not takes_any:
-            raise RecordError(f"{type(module).__name__}.forward takes no argument {name!r}", fix=suggest(name, known))
-    return dict(example)
 
 
 def _log(module: nn.Module, arguments: Mapping[str, Tensor]) -> tuple[list[Call], Example]:

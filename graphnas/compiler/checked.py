@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from torch import Tensor, fx, nn
 
 from graphnas.compiler import intercept, reading
+from graphnas.compiler.given import fitting_example
 from graphnas.compiler.modes import Key, Merged, Pair, merge
 from graphnas.compiler.outputs import only_tensor, prediction_in, prediction_node
 from graphnas.compiler.parts import Example, of_whole
@@ -166,7 +167,7 @@ def failing(module: nn.Module, arguments: Mapping[str, Tensor], error: Exception
     mode = "in train mode " if training else ""
     return RecordError(
         f"{name} itself fails {mode}on the example {shapes}: {type(error).__name__}: {first} at {line}",
-        fix="give an example that it takes in both modes" if training else "give an example that it takes",
+        fix="give an example that it takes in both modes" if training else fitting_example(module, arguments),
     )
 
 
