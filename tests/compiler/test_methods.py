@@ -13,15 +13,19 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import graphnas as gn
+from graphnas.compiler import infer, lower
+from graphnas.compiler.build import spec_branch
 from graphnas.compiler.fusion import Fusion
 from graphnas.errors import SpecError
 from graphnas.gates.gumbel import Gumbel
+from graphnas.graph.types import Image
 from graphnas.prune import cut_view, links_to_cut
-from graphnas.spec import presets
+from graphnas.spec import NetworkSpec, parse_spec, presets
 from graphnas.spec.writing import dump_spec
 from tests.builders import IMAGE, OUT, RandomDag, chain, image, randomize, space
+from tests.strategies import Data, networks
 
-SPACES = presets("search_space")
+SPACES = list(presets("search_space"))
 KEEPING = {"nddr", "cross-stitch", "mtl-nas"}
 ANY = {"direction": "any -> any", "converges_to": "free", "gate": "fixed"}
 
@@ -300,3 +304,25 @@ def test_rounded_gates_are_those_nearer() -> None:
         for link, gates in whole.gates().items():
             first, second = net.alphas[link].tolist()
             assert gates.tolist() == ([1, 0] if first > second else [0, 1]), (task, tap)
+
+
+# -- networks spelled out in files
+
+
+@settings(max_examples=8)
+@given(name=st.sampled_from(SPACES), data=networks(), seed=st.integers(0, 99))
+def test_pruned_is_the_supernet_at_inference_on_networks_of_files(name: str, data: Data, seed: int) -> None:
+    written = {**data, "taps": data.get("taps") or {"s1": "n0"}}
+
+    def branch() -> gn.Branch:
+        spec = parse_spec(written, kind="network")
+        assert isinstance(spec, NetworkSpec)
+        spec = spec.bind({"out_channels": 2})
+        graph = infer(spec, {"image": Image(3, 6, 6)})
+        return spec_branch(spec, graph, lower(spec, graph))
+
+    net = randomize(gn.weave({"p": branch(), "q": branch()}, primary="p", space=gn.load_spec(name)), seed).eval()
+    pruned = gn.prune(net, force=True)
+    assert pruned.certificate.supernet_difference == 0.0
+    assert pruned.certificate.holds == (pruned.keeps == "primary")
+    assert torch.equal(cut_view(net)(IMAGE)["p"], net.recorded["p"].prediction_of(pruned.module(IMAGE)))

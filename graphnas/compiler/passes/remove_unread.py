@@ -14,15 +14,17 @@ from graphnas.compiler.views import needed_nodes, outputs_of
 def remove_unread(graph: fx.Graph, modules: nn.Module, values: Iterable[fx.Node]) -> None:
     """Erase what only these values were for, and drop the submodules that no node calls any more.
 
-    Only they, what they are computed from, and what else was made of that: an unread node elsewhere may be there for its effect.
+    Only they, what they are computed from in their own branches, and what else was made of that: an unread node elsewhere may be there for
+    its effect.
     """
     needed = needed_nodes(graph, outputs_of(graph).values())
     unread: set[fx.Node] = set()
     waiting = list(values)
+    tasks = {origin.task for node in waiting if (origin := origin_of(node)) is not None}
     while waiting:
         node = waiting.pop()
         origin = origin_of(node)
-        if node not in needed and node not in unread and origin is not None and origin.kind != "input":
+        if node not in needed and node not in unread and origin is not None and origin.kind != "input" and origin.task in tasks:
             unread.add(node)
             waiting += node.all_input_nodes
     for node in graph.nodes:
