@@ -17,12 +17,15 @@ from graphnas.graph.globs import matches
 from graphnas.spec.optimizer import Optimizer, Schedule, optimizer_classes
 
 Named = Iterable[tuple[str, nn.Parameter]]
+_FUSED = {"adam": frozenset({"cpu", "cuda"}), "adamw": frozenset({"cpu", "cuda"}), "sgd": frozenset({"cpu", "cuda"})}
+"""Optimizer -> device types for which torch has fused kernels, in every version that graphnas runs with."""
 
 
 def build_optimizer(spec: Optimizer, parameters: Named, of_balance: Named = ()) -> torch.optim.Optimizer:
     """The optimizer of these parameters, one group for each glob of ``spec.groups`` that matches some, and one for the rest.
 
-    Parameters of the balance come first, in a group of their own without weight decay.
+    Parameters of the balance come first, in a group of their own without weight decay. Torch's fused kernels are used where it has them for
+    the device, unless the spec says which of its implementations (``fused``, ``foreach``) is wanted.
 
     The first glob that matches a parameter's name takes it, written with the prefix ``branches.TASK.`` or without. Parameters without
     gradients (frozen by the user) are left out.
@@ -40,7 +43,17 @@ def build_optimizer(spec: Optimizer, parameters: Named, of_balance: Named = ()) 
         groups.insert(0, {"params": [(f"balance.{name}", parameter) for name, parameter in learned], "weight_decay": 0.0})
     for group in groups:
         group["initial_lr"] = group.get("lr", spec.lr)
-    return optimizer_classes()[spec.type](groups, lr=spec.lr, **(spec.model_extra or {}))
+    given = dict(spec.model_extra or {})
+    chosen = {"fused": True} if _fused(spec.type, groups, given) else {}
+    return optimizer_classes()[spec.type](groups, lr=spec.lr, **chosen, **given)
+
+
+def _fused(kind: str, groups: Iterable[Mapping[str, Any]], given: Mapping[str, Any]) -> bool:
+    """Whether torch has one kernel for all of a step, and nobody chose otherwise."""
+    parameters = [parameter for group in groups for _, parameter in group["params"]]
+    chosen = any(name in fields for fields in (given, *groups) for name in ("fused", "foreach", "differentiable"))
+    devices = _FUSED.get(kind, frozenset())
+    return bool(parameters) and not chosen and all(p.device.type in devices and p.is_floating_point() for p in parameters)
 
 
 def unmatched(spec: Optimizer, names: Iterable[str]) -> list[str]:

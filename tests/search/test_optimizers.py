@@ -122,3 +122,53 @@ def test_rates_are_those_of_the_groups_times_the_factor() -> None:
     made = build_optimizer(spec, network().named_parameters())
     assert set_learning_rates(made, spec.schedule, 3, 4) == pytest.approx(0.025)
     assert [group["lr"] for group in made.param_groups] == pytest.approx([0.0025, 0.025])
+
+
+@pytest.mark.parametrize("kind", ["adam", "adamw", "sgd"])
+def test_fused_kernels_step_alike(kind: str) -> None:
+    """In float64, ten steps; a spec may choose another implementation."""
+    found: dict[str, list[torch.Tensor]] = {}
+    for chosen in ({}, {"fused": False}, {"foreach": True}):
+        net = network().double()
+        made = build_optimizer(Optimizer.model_validate({"type": kind, "lr": 0.1, "weight_decay": 0.1, **chosen}), net.named_parameters())
+        assert bool(made.param_groups[0]["fused"]) == (chosen == {})
+        torch.manual_seed(1)
+        for _ in range(10):
+            for parameter in net.parameters():
+                parameter.grad = torch.randn_like(parameter)
+            made.step()
+        found[str(chosen)] = [parameter.detach() for parameter in net.parameters()]
+    for one, other, third in zip(*found.values(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-13, atol=1e-13)
+        torch.testing.assert_close(one, third, rtol=1e-13, atol=1e-13)
+
+
+@pytest.mark.parametrize("kind", ["rmsprop", "adagrad"])
+def test_other_optimizers_are_torchs_own_choice(kind: str) -> None:
+    made = build_optimizer(Optimizer.model_validate({"type": kind, "lr": 0.1}), network().named_parameters())
+    assert not made.param_groups[0].get("fused")
+
+
+@pytest.mark.parametrize("saved_fused", [False, True])
+def test_a_checkpoint_fits_either_implementation(saved_fused: bool) -> None:
+    """What one remembers the other goes on from."""
+
+    def spec(fused: bool) -> Optimizer:
+        return Optimizer.model_validate({"type": "adamw", "lr": 0.1, "fused": fused})
+
+    def step(net: nn.Module, made: torch.optim.Optimizer) -> None:
+        for parameter in net.parameters():
+            parameter.grad = torch.full_like(parameter, 0.5)
+        made.step()
+
+    net, other = network().double(), network().double()
+    made = build_optimizer(spec(saved_fused), net.named_parameters())
+    step(net, made)
+    other.load_state_dict(net.state_dict())
+    again = build_optimizer(spec(not saved_fused), other.named_parameters())
+    tensors, values = optimizer_state(made)
+    restore_optimizer(again, {name: tensor.clone() for name, tensor in tensors.items()}, values)
+    for network_, optimizer in ((net, made), (other, again)):
+        step(network_, optimizer)
+    for one, another in zip(net.parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(one, another, rtol=1e-13, atol=1e-13)
