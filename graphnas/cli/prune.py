@@ -21,8 +21,10 @@ def command(run: Path, force: bool, as_json: bool) -> None:
     """
     from graphnas.cli.progress import shown
     from graphnas.cli.results import print_results
+    from graphnas.report import write_report
     from graphnas.runs import prune_run
 
     with shown() as progress:
         result = prune_run(run, force=force, progress=progress)
     print_results(result, as_json=as_json)
+    write_report(result.folder)

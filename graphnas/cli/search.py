@@ -32,8 +32,8 @@ def command(spec: str, out: Path | None, resume: bool, overwrite: bool, override
     assert isinstance(loaded, SearchSpec)
     with shown() as progress:
         result = search(loaded, out=out or default_folder(spec), resume=resume, overwrite=overwrite, progress=progress)
-    write_report(result.folder)
     print_results(result, as_json=as_json)
+    write_report(result.folder)
 
 
 def default_folder(spec: str) -> Path:

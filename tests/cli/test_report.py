@@ -18,6 +18,15 @@ def test_a_search_ends_with_a_page_and_report_writes_it_again(folder: Path, grap
     assert graphnas("report", "run", "--json")[1] == '{\n  "report": "run/report.html"\n}\n'
 
 
+def test_a_run_that_is_pruned_again_has_its_page_again(folder: Path, graphnas: Run) -> None:
+    assert graphnas("search", "search.yaml", "--out", "run", "--set", "training.steps=1", "--set", "baseline=none")[0] == 0
+    page = Path("run/report.html").read_text()
+    Path("run/report.html").unlink()
+    status, _, err = graphnas("prune", "run", "--force")
+    assert status == 0, err
+    assert Path("run/report.html").read_text() == page
+
+
 def test_a_folder_of_nothing_is_refused(folder: Path, graphnas: Run) -> None:
     message = (
         "gone: neither a run nor a comparison is there: spec.json and compare.json are missing\n"
