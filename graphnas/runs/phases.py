@@ -91,7 +91,8 @@ class Trained:
         """That of the spec, at work; the weighted sum where there is but one task to train."""
         chosen = cast("Balance", self.spec.balance)
         balance = chosen if len(self.net.tasks) > 1 else WeightedSum(weights=chosen.weights)
-        return balance.start(Setting(self.task, tuple(self.net.tasks), self.spec.seed, self.precision.device))
+        labels = self.data.sizes()["training"]
+        return balance.start(Setting(self.task, tuple(self.net.tasks), self.spec.seed, self.precision.device, labels))
 
     @property
     def batches_per_epoch(self) -> int:
