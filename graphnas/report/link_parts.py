@@ -20,7 +20,7 @@ def gates(run: Run) -> Markup | None:
     """Gates over time, and the links with their last ones."""
     means = _means(run)
     by_direction = lines(
-        "mean gate of each direction", means, across="epoch", note="sum over a link's candidates, mean over links", zero=True
+        "mean gate of each direction", means, across="epoch of the phase", note="sum over a link's candidates, mean over links", zero=True
     )
     parts: list[Markup] = [] if by_direction is None else [figure(by_direction, "mean gate of each direction over the epochs")]
     for phase, found in run.gates.items():

@@ -145,7 +145,7 @@ def _curves(run: Run) -> Iterator[Markup]:
     for task, kind in run.tasks.items():
         rows = [row for row in run.rows if row["task"] == task]
         role = "primary" if task == run.spec.primary_task else "auxiliary"
-        loss = lines(f"{task}: loss", _losses(rows), across="epoch", note="mean over samples; lower is better")
+        loss = lines(f"{task}: loss", _losses(rows), across="epoch of the phase", note="mean over samples; lower is better")
         known = [name for name in kind.metric_directions if any(name in row["metrics"] for row in rows)]
         drawn = [(name, _metric_plot(task, name, kind, rows)) for name in known if "/" not in name]
         shown = [figure(svg, f"{label(name, kind)} of {task} on validation") for name, svg in drawn if svg is not None]
@@ -173,7 +173,7 @@ def _metric_plot(task: str, metric: str, kind: TaskType, rows: Sequence[Mapping[
             found.setdefault(f"{row['phase']}, links cut", []).append((row["epoch"], row["cut_metrics"][metric]))
     axis = f"{metric} in {unit(metric, kind)}" if unit(metric, kind) else metric
     series = [Series(name, points) for name, points in found.items()]
-    return lines(f"{task}: {axis}", series, across="epoch", note=f"validation; {better(metric, kind)}".rstrip("; "))
+    return lines(f"{task}: {axis}", series, across="epoch of the phase", note=f"validation; {better(metric, kind)}".rstrip("; "))
 
 
 def _cut_gap(run: Run) -> Markup | None:
@@ -186,7 +186,9 @@ def _cut_gap(run: Run) -> Markup | None:
     task = run.tasks[run.spec.primary_task]
     metric = (run.results or {}).get("metric") or run.spec.training.select.metric
     axis = f" in {unit(metric, task)}" if unit(metric, task) else ""
-    svg = lines(f"cut gap{axis}", series, across="epoch", note="metric of the supernet minus that of it cut; zero is best", zero=True)
+    svg = lines(
+        f"cut gap{axis}", series, across="epoch of the phase", note="metric of the supernet minus that of it cut; zero is best", zero=True
+    )
     said = "What it would cost to cut the auxiliary-to-primary links now, in the metric that the primary is judged by, on validation."
     return None if svg is None else section("Cut gap", tag("p", said), figure(svg, "cut gap over the epochs"))
 
