@@ -20,7 +20,7 @@ from graphnas.compiler.meta import set_type, type_of
 from graphnas.compiler.modes import Key
 from graphnas.compiler.parts import Example
 from graphnas.compiler.record import Recording
-from graphnas.compiler.verify import untouched, verify
+from graphnas.compiler.verify import require_same, untouched
 from graphnas.errors import RecordError
 
 _SCALES = ((1, 2), (2, 1))  # the cheaper first
@@ -56,7 +56,7 @@ def _at_another_size(
     scaled = {name: _scaled(value, *scale) for name, value in arguments.items()}
     try:
         other = checked_recording(module, Example(scaled), taps=taps, output=output)
-        verify(module, other.recording.graph, arguments)  # raises where it is wrong at this size
+        require_same(module, other.recording.graph, arguments)  # raises where it is wrong at this size
     except RecordError as error:  # it does not take this size, or is another function there
         logging.getLogger(__name__).debug("%s at %d/%d of its size: %s", type(module).__name__, *scale, error)
         return None

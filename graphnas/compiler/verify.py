@@ -185,6 +185,17 @@ def verify(
             return fixed_size, _differs(module, replayed, arguments) is True
 
 
+def require_same(module: nn.Module, graph: fx.Graph, arguments: Mapping[str, Tensor]) -> None:
+    """Compare a recording with the module in both modes, at this size of images alone.
+
+    Raises:
+        Difference: They differ.
+    """
+    replayed = fx.GraphModule(module, graph)
+    with untouched(module):
+        _compare_in_both_modes(module, replayed, arguments)
+
+
 def _agree(module: nn.Module, replayed: nn.Module, part: Mapping[str, Tensor] | None) -> bool:
     """Whether they were compared on a part of the images, and do not differ there."""
     if part is None:
