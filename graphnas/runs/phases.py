@@ -119,7 +119,7 @@ class Trained:
         """How little of the network a step runs, and keeps."""
         runtime, apart = self.spec.runtime, self.spec.runtime.heads == "apart"
         leave_out = self.spec.training.leave_out
-        return Parts(self.net, leave_out, self.precision.device, apart=apart, low_memory=runtime.memory == "low")
+        return Parts(self.net, leave_out, self.precision.device, apart=apart, low_memory=runtime.memory == "low", compiled=runtime.compile)
 
     def cutting(self) -> LiveCutting | None:
         """Of links that converge to zero, while training; ``None`` where there are none, or they are to stay."""

@@ -76,6 +76,9 @@ def memory_explained(place: str) -> Generator[None]:
     except (MemoryError, torch.OutOfMemoryError) as error:
         raise _out_of_memory(place, error) from error
     except RuntimeError as error:
+        if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+            said = " ".join(str(error).split())[:200]
+            raise RunError(f"{place}: torch.compile fails: {said}", fix="runtime: {compile: false}") from error
         if "can't allocate memory" not in str(error) and "out of memory" not in str(error):
             raise
         raise _out_of_memory(place, error) from error

@@ -39,6 +39,7 @@ class Parts:
         device: Where it runs.
         apart: Whether heads may be run one after the other.
         low_memory: Whether what lies between the ends of stages is computed again on the way back.
+        compiled: Whether ``torch.compile`` compiles what is run; not with ``low_memory``.
     """
 
     def __init__(
@@ -49,12 +50,15 @@ class Parts:
         *,
         apart: bool = True,
         low_memory: bool = False,
+        compiled: bool = False,
     ) -> None:
         self._net = net
         self._leave_out = leave_out
         self._device = device
         self._apart = apart
         self._low_memory = low_memory
+        self._compile = compiled
+        self._compiled: dict[_Key, fx.GraphModule] = {}
         self._graph: fx.Graph = net.graph
         self._made: dict[_Key, fx.GraphModule] = {}
         self._in_segments: dict[_Key, fx.GraphModule] = {}
@@ -74,7 +78,9 @@ class Parts:
         key = (frozenset(tasks), statistics)
         if self._low_memory and key not in self._in_segments:
             self._in_segments[key] = self._segments(part, part, inputs, statistics, last=False)
-        return self._in_segments[key] if self._low_memory else part
+        if self._compile and key not in self._compiled:
+            self._compiled[key] = self._to_compile(part)
+        return self._compiled[key] if self._compile else self._in_segments[key] if self._low_memory else part
 
     def heads(self, tasks: Collection[str], inputs: Mapping[str, Tensor], *, statistics: bool) -> Heads | None:
         """The same as a trunk and heads; ``None`` where that can't be, or is not wanted. Arguments as for ``network``."""
@@ -88,6 +94,8 @@ class Parts:
                 self._guard(made.trunk, part)
             if made is not None and self._low_memory:
                 made = replace(made, trunk=self._segments(made.trunk, part, inputs, statistics, last=True))
+            for module in () if made is None or not self._compile else (made.trunk, *made.heads.values()):
+                module.compile()  # pyright: ignore[reportUnknownMemberType]
             self._heads[key] = made
         return self._heads[key]
 
@@ -136,6 +144,15 @@ class Parts:
             self._guard(made, whole)
         return made
 
+    def _to_compile(self, part: fx.GraphModule) -> fx.GraphModule:
+        """A part that is compiled when it first runs; the supernet itself, which is evaluated and copied too, stays as it is."""
+        made = part
+        if part is self._net:
+            made = view_of(part, outputs_of(part.graph)).train()
+            self._guard(made, part)
+        made.compile()  # pyright: ignore[reportUnknownMemberType]
+        return made
+
     def _traces_of(self, inputs: Mapping[str, Tensor], statistics: bool) -> Traces:
         if statistics not in self._traces:
             self._traces[statistics] = traces(self._net, own_inputs(self._net, inputs), self._device)
@@ -150,7 +167,8 @@ class Parts:
         """Forget what was made of a graph with links that are cut by now, or without some that are back."""
         if self._graph is not self._net.graph:
             self._graph = self._net.graph
-            self._made, self._in_segments, self._heads, self._traces, self._reached = {}, {}, {}, {}, None
+            self._made, self._in_segments, self._compiled, self._heads, self._traces = {}, {}, {}, {}, {}
+            self._reached = None
 
 
 def _has_one_of(net: Supernet, node: fx.Node, alphas: Collection[int]) -> bool:

@@ -10,7 +10,7 @@ from pydantic_core import InitErrorDetails
 
 from graphnas.errors import suggest
 from graphnas.registry import balances
-from graphnas.schema import FilePath, Named, NonNegativeInt, PositiveInt, PositiveNumber, Share, Spec, Text, error_at, located, refuse
+from graphnas.schema import FilePath, Flag, Named, NonNegativeInt, PositiveInt, PositiveNumber, Share, Spec, Text, error_at, located, refuse
 from graphnas.spec.document import Document
 from graphnas.spec.network import NetworkSpec
 from graphnas.spec.optimizer import Optimizer, Schedule
@@ -202,12 +202,21 @@ class Runtime(Spec):
     """Threads of torch on the CPU; torch's own choice, if left out."""
     checkpoint_every: Every = Field(default=Every(epochs=1), examples=[{"minutes": 10}])
     """How often a checkpoint is written; every epoch, if left out."""
+    compile: Flag = False
+    """Whether torch.compile compiles what training runs: minutes at the start, and after links are cut; results differ by rounding."""
     memory: Literal["normal", "low"] = "normal"
     """low: what was computed within a stage is computed again on the way back instead of kept; the same results, slower, in less memory."""
     heads: Literal["apart", "together"] = "apart"
     """apart: one head after the other, forward and back, in less memory; together: all forward, then all back. Results are alike."""
     log_gradients: Every | None = Field(default=None, examples=[{"epochs": 1}])
     """How often the gradients of the tasks are compared (cosines, in gradients.jsonl); never, if left out."""
+
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> Runtime:
+        if self.compile and self.memory == "low":
+            refuse([error_at(("compile",), "memory: low computes stages again in a way that torch.compile does not take", "compile: false")])
+        return self
 
 
 def _sum() -> Any:
