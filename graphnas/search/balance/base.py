@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import reduce
 from importlib.util import find_spec
+from operator import add
 from typing import Any, ClassVar
 
 from pydantic import Field, GetJsonSchemaHandler, model_validator
@@ -13,6 +15,11 @@ from torch import Tensor
 
 from graphnas.schema import NonNegativeNumber, Spec, error_at, refuse
 from graphnas.search.balance.balancer import Balancer, Combining, Setting
+
+
+def summed(terms: Sequence[Tensor]) -> Tensor:
+    """Their sum, from the first on; at least one."""
+    return reduce(add, terms)
 
 
 class LinearWeight(Spec):
@@ -72,11 +79,7 @@ class Balance(Spec, ABC):
 
     def weighted_sum(self, losses: Mapping[str, Tensor], progress: float) -> Tensor:
         """What the alphas descend, whatever the weights do: sum of weight times loss."""
-        terms = [self.weight(task, progress) * loss for task, loss in losses.items()]
-        total = terms[0]
-        for term in terms[1:]:
-            total = total + term
-        return total
+        return summed([self.weight(task, progress) * loss for task, loss in losses.items()])
 
     def weight(self, task: str, progress: float) -> float:
         """The weight of a task's loss at a share of training."""

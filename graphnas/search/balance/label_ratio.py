@@ -17,7 +17,7 @@ from torch import Tensor
 
 from graphnas.schema import PositiveNumber
 from graphnas.search.balance.balancer import Balancer, Combining, Setting
-from graphnas.search.balance.base import Balance
+from graphnas.search.balance.base import Balance, summed
 
 
 class LabelRatio(Balance):
@@ -60,10 +60,6 @@ class _Fading:
         return self._balance.weight(task, progress) * faded
 
     def weighted_sum(self, losses: Mapping[str, Tensor], progress: float) -> Tensor:
-        terms = [self.weight(task, progress) * loss for task, loss in losses.items()]
-        total = terms[0]
-        for term in terms[1:]:
-            total = total + term
-        return total
+        return summed([self.weight(task, progress) * loss for task, loss in losses.items()])
 
     combine = weighted_sum
