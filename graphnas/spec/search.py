@@ -211,11 +211,12 @@ class Runtime(Spec):
     log_gradients: Every | None = Field(default=None, examples=[{"epochs": 1}])
     """How often the gradients of the tasks are compared (cosines, in gradients.jsonl); never, if left out."""
 
-
     @model_validator(mode="after")
     def _one_of_two(self) -> Runtime:
         if self.compile and self.memory == "low":
-            refuse([error_at(("compile",), "memory: low computes stages again in a way that torch.compile does not take", "compile: false")])
+            refuse(
+                [error_at(("compile",), "memory: low computes stages again in a way that torch.compile does not take", "compile: false")]
+            )
         return self
 
 
