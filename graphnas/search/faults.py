@@ -9,6 +9,7 @@ from traceback import walk_tb
 import torch
 from torch import nn
 
+from graphnas.compiler.torch_typed import paths_of
 from graphnas.data import Batch
 from graphnas.errors import RunError
 from graphnas.search.step import NotFinite
@@ -113,7 +114,7 @@ def one_value_explained(place: str, network: nn.Module) -> Generator[None]:
 
 def _batch_norm(error: BaseException, network: nn.Module) -> str:
     """The batch norm that raised an error, by name where it has one in this network."""
-    names = {id(module): name for name, module in network.named_modules()}
+    names = {id(module): name for name, module in paths_of(network)}
     running = [frame.f_locals.get("self") for frame, _ in walk_tb(error.__traceback__)]
     named = [f"{names[id(module)]} ({type(module).__name__})" for module in running if id(module) in names and module is not network]
     return named[-1] if named else "a batch norm"
