@@ -25,6 +25,7 @@ from benchmarks.reference.search import Search
 from graphnas.prune import run_without
 from graphnas.search.balance import Setting, WeightedSum
 from graphnas.search.optimizers import build_optimizer
+from graphnas.search.parts import Parts
 from graphnas.search.precision import Precision
 from graphnas.search.step import Learner, alternate_step, joint_step
 from graphnas.spec import SearchSpaceSpec
@@ -48,8 +49,8 @@ def theirs(pair: Pair, search: AuthorsSearch | Search) -> Step:
     return lambda: search.step(first, second, PROGRESS)
 
 
-def learner_of(net: gn.Supernet, alphas: str = "adam") -> Learner:
-    """What ``graphnas search`` trains, with the settings of the others."""
+def learner_of(net: gn.Supernet, alphas: str = "adam", *, low_memory: bool = False) -> Learner:
+    """What ``graphnas search`` trains with its defaults, but for the settings of the others."""
     wanted = {id(alpha) for alpha in net.alpha_parameters()}
     named = [(name, parameter) for name, parameter in net.named_parameters() if id(parameter) in wanted]
     return Learner(
@@ -57,6 +58,7 @@ def learner_of(net: gn.Supernet, alphas: str = "adam") -> Learner:
         weights=build_optimizer(Optimizer(type="adam", lr=1e-4), net.named_weight_parameters()),
         alphas=build_optimizer(Optimizer(type=alphas, lr=1e-2), named),
         precision=Precision(torch.device("cpu")), penalty=net.penalty, after_alpha_step=net.after_alpha_step,
+        parts=Parts(net, "exact", torch.device("cpu"), low_memory=low_memory),
     )  # fmt: skip
 
 
@@ -66,14 +68,18 @@ def woven(pair: Pair, space: str) -> gn.Supernet:
     return pair.supernet(loaded)
 
 
-def alternating(pair: Pair, net: gn.Supernet) -> Step:
-    learner = learner_of(net)
+def alternating(pair: Pair, net: gn.Supernet, *, low_memory: bool = False) -> Step:
+    learner = learner_of(net, low_memory=low_memory)
     first, second = (as_batch(drawn) for drawn in pair.batches())
     return lambda: alternate_step(learner, first, second, PROGRESS)
 
 
 def exact(pair: Pair) -> Step:
     return alternating(pair, woven(pair, "aux-nas"))
+
+
+def low_memory(pair: Pair) -> Step:
+    return alternating(pair, woven(pair, "aux-nas"), low_memory=True)
 
 
 def cut(pair: Pair) -> Step:
@@ -93,9 +99,10 @@ def joint(pair: Pair) -> Step:
     return lambda: joint_step(learner, batch, PROGRESS)
 
 
-OURS = {"exact": exact, "cut": cut, "joint": joint}
+OURS = {"exact": exact, "low memory": low_memory, "cut": cut, "joint": joint}
 LABELS = {
-    "authors": "the authors' code", "by hand": "by hand", "exact": "graphnas", "cut": "graphnas, a2p links at zero and cut",
+    "authors": "the authors' code", "by hand": "by hand", "exact": "graphnas", "low memory": "graphnas, memory: low",
+    "cut": "graphnas, a2p links at zero and cut",
     "joint": "graphnas, joint step",
 }  # fmt: skip
 
