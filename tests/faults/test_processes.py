@@ -39,6 +39,9 @@ class Deadly:
         return self.samples[index]
 
 
+# Torch raises in its handler of the signal, wherever that interrupts Python; where it is a callback of the garbage collector, Python writes
+# the exception off, and torch raises again when it is asked for the next batch.
+@pytest.mark.filterwarnings("ignore:Exception ignored in.*gc_callback:pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.slow
 def test_a_worker_dies(tmp_path: Path, make_spec: SpecMaker, data: Any) -> None:
     """It is said; without workers the run goes on from its checkpoint and ends as if nothing had been."""
