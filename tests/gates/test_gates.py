@@ -14,7 +14,7 @@ from torch.testing import assert_close
 from graphnas.gates.base import GateFunction
 from graphnas.gates.clamp import Clamp01, Clamp11
 from graphnas.gates.fixed import Fixed
-from graphnas.gates.gumbel import Gumbel
+from graphnas.gates.gumbel import Annealed, Gumbel
 from graphnas.gates.projected import Projected01
 from graphnas.gates.sigmoid import Sigmoid
 from graphnas.gates.softmax import Softmax
@@ -96,12 +96,12 @@ def test_softmax_shares_one_among_candidates() -> None:
 
 
 def test_gumbel_draws_while_training_only() -> None:
-    alpha, gate = torch.tensor([1.0, 2.0, 0.5]), Gumbel(temperature=0.5)
+    alpha, gate = torch.tensor([1.0, 2.0, 0.5]), Gumbel(temperature=Annealed(start=0.5))
     assert_close(gate(alpha, training=False), (alpha / 0.5).softmax(-1))
     first, second = gate(alpha), gate(alpha)
     assert not torch.equal(first, second)
     assert_close(first.sum(), torch.tensor(1.0))
-    wins = torch.stack([Gumbel(temperature=0.1)(alpha) for _ in range(4000)]).argmax(-1).bincount(minlength=3) / 4000
+    wins = torch.stack([Gumbel(temperature=Annealed(start=0.1))(alpha) for _ in range(4000)]).argmax(-1).bincount(minlength=3) / 4000
     assert_close(wins, alpha.softmax(-1), atol=0.03, rtol=0)  # the Gumbel-max trick
 
 
