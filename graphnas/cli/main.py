@@ -27,6 +27,7 @@ COMMANDS = {
     "prune": "prune",
     "evaluate": "evaluate",
     "predict": "predict",
+    "export": "export",
     "taps": "taps",
     "data": "data",
     "schema": "schema",
