@@ -15,10 +15,14 @@ from torch import Tensor, nn
 
 import graphnas as gn
 from graphnas.cli.main import cli
+from graphnas.compiler import infer, lower
+from graphnas.compiler.build import spec_branch
 from graphnas.errors import ArtifactError
 from graphnas.export import interchange
 from graphnas.export.interchange import FORMATS, Format, export
+from graphnas.graph.types import Ids
 from graphnas.prune import prune
+from graphnas.spec import NetworkSpec, parse_spec
 from tests.export.test_artifacts import of_spec
 
 IMAGES = torch.rand(5, 3, 64, 64, generator=torch.Generator().manual_seed(1))
@@ -78,26 +82,12 @@ def test_ids_are_whole_numbers(tmp_path: Path) -> None:
             return self.out(self.words(ids)).mean(1)
 
     gn.register_network("text", Text)
-    written = {
-        "kind": "network",
-        "inputs": {"ids": "ids[7]"},
-        "nodes": {"net": {"op": "text"}},
-        "outputs": "net",
-        "taps": {"s": "net.words"},
-    }
-    spec = gn.load_spec(_file(tmp_path, written))
-    from graphnas.compiler import infer, lower
-    from graphnas.compiler.build import spec_branch
-    from graphnas.graph.types import Ids
-
+    nodes, taps = {"net": {"op": "text"}}, {"s": "net.words"}
+    spec = parse_spec({"kind": "network", "inputs": {"ids": "ids[7]"}, "nodes": nodes, "outputs": "net", "taps": taps})
+    assert isinstance(spec, NetworkSpec)
     graph = infer(spec, {"ids": Ids(7)})
     folder = artifact_of(spec_branch(spec, graph, lower(spec, graph)), tmp_path / "artifact")
     assert export(folder, tmp_path / "net.pt2", "pt2").difference == 0.0
-
-
-def _file(folder: Path, spec: dict[str, Any]) -> Path:
-    (folder / "net.json").write_text(json.dumps(spec))
-    return folder / "net.json"
 
 
 def test_what_differs_is_not_left_there(artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
