@@ -1,6 +1,6 @@
 """One step of a search, alphas and then weights: graphnas against the procedure written by hand, and against the authors' code.
 
-    python -m benchmarks.search_step [--pairs vit-tiny-128 ...] [--reference DIR] [--rounds 9] [--no-memory] [--json FILE]
+    python -m benchmarks.search_step [--pairs vit-tiny-128 ...] [--reference DIR] [--rounds 5] [--no-memory] [--json FILE]
 
 Two equal branches (surface normals, 11 classes) with the links of Aux-NAS. The procedure by hand (benchmarks/reference/) is the paper's in
 plain PyTorch; with a checkout of github.com/ethanygao/Aux-NAS as --reference (needs einops) the authors' own code runs in turn as well, on
@@ -119,7 +119,7 @@ def names_for(pair: Pair, options: argparse.Namespace) -> list[str]:
 
 
 def main() -> None:
-    parser = measure.arguments(__doc__, rounds=9)
+    parser = measure.arguments(__doc__, rounds=5)
     parser.add_argument("--pairs", nargs="+", choices=list(PAIRS), default=list(PAIRS))
     parser.add_argument("--reference", type=Path, help="a checkout of the authors' repository")
     parser.add_argument("--no-memory", action="store_true")
@@ -133,7 +133,7 @@ def main() -> None:
     for name in options.pairs:
         pair = PAIRS[name]
         names = names_for(pair, options)
-        timings = measure.in_turn({what: step_of(what, pair, options) for what in names}, options.rounds)
+        timings = measure.in_turn({what: step_of(what, pair, options) for what in names}, options.rounds, warm_up=1)
         reference = [] if options.reference is None else ["--reference", str(options.reference)]
         memory = {} if options.no_memory else {
             what: measure.alone("search_step", "--memory-of", what, "--pairs", name, *reference) for what in names
