@@ -7,6 +7,7 @@ import os
 import random
 import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,15 @@ def test_asked_in_the_last_update(tmp_path: Path, make_spec: SpecMaker, data: An
     assert gn.search(make_spec(), data=data, out=run, resume=True).certificate.holds
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """SIGINT as in a terminal: a process that a shell has put into the background inherits that it is ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_the_second_request_stops_at_once(tmp_path: Path, make_spec: SpecMaker, data: Any) -> None:
     def ask_twice(progress: Progress) -> None:
         if (progress.step, progress.line) == (3, None):
