@@ -25,7 +25,7 @@ def command(artifact: Path, kind: str, out: Path | None, as_json: bool) -> None:
     from graphnas.export.interchange import export
     from graphnas.runs.folder import RunFolder
 
-    folder = RunFolder(artifact).artifact if (artifact / "artifact").is_dir() else artifact
+    folder = RunFolder.artifact_at(artifact)
     found = export(folder, out or folder / f"model.{kind}", cast("Format", kind))
     if as_json:
         show_json({"file": str(found.file), "format": found.format, "difference": found.difference, "relative": found.relative})

@@ -61,7 +61,8 @@ def export(artifact: str | Path, file: str | Path, format: Format, *, into: nn.M
     if format == "onnx":
         _need_packages(folder)
     network = load(folder, into=into)
-    first, second = (_example(folder, samples) for samples in (2, 3))
+    description = read_description(folder)
+    first, second = (_example(description, folder, samples) for samples in (2, 3))
     program = _program(network, first, folder)
     write, run = _WAYS[format]
     try:
@@ -91,9 +92,8 @@ def _need_packages(folder: Path) -> None:
             ) from None
 
 
-def _example(folder: Path, samples: int) -> dict[str, Tensor]:
+def _example(description: Mapping[str, Any], folder: Path, samples: int) -> dict[str, Tensor]:
     """Random inputs of the shapes that the artifact names; ids and masks are whole numbers."""
-    description = read_description(folder)
     network: Mapping[str, Any] = description.get("network") or {}
     written: Mapping[str, str] = network.get("inputs") or {}
     shapes: Mapping[str, Any] = description["inputs"]

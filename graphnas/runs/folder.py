@@ -63,6 +63,12 @@ class RunFolder:
     def artifact(self) -> Path:
         return self.path / "artifact"
 
+    @staticmethod
+    def artifact_at(path: str | Path) -> Path:
+        """The artifact that a path names: that of a run folder, or the path itself."""
+        own = RunFolder(Path(path)).artifact
+        return own if own.is_dir() else Path(path)
+
     def read_spec(self) -> Any:
         """The content of spec.json.
 

@@ -81,7 +81,7 @@ def predict(
         ArtifactError: There is no artifact, or it does not say how its network is used.
         DataError: An image can't be read, or the network does not take one of its size; nothing is written then.
     """
-    folder = RunFolder(Path(artifact)).artifact if (Path(artifact) / "artifact").is_dir() else Path(artifact)
+    folder = RunFolder.artifact_at(artifact)
     use = _Use.of(folder)
     read = [_read(Path(image)) for image in _distinct(images, out)]
     precision = make_precision(device, "float32")
