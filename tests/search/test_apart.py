@@ -11,30 +11,17 @@ from torch import Tensor, nn
 
 import graphnas as gn
 from graphnas.compiler.heads import Heads, split_heads
-from graphnas.registry import balances
-from graphnas.search.balance import Setting
 from graphnas.search.parts import Parts
-from graphnas.search.precision import Precision
 from graphnas.search.step import Learner, NotFinite, alternate_step, joint_step
 from tests.builders import INTO, OUT, chain, image, randomize, space
-from tests.search.test_parts import CPU, Net, Square, X, batch, make
+from tests.search.test_parts import CPU, Net, X, batch, make, plain_learner
 
 INPUTS = {"image": X.double()}
 
 
 def learner_of(net: gn.Supernet, apart: bool, balance: str = "sum", **options: Any) -> Learner:
-    chosen = balances.get(balance).model_validate({"type": balance, "weights": {"q": {"start": 3, "end": 0}}})
-    return Learner(
-        network=net,
-        tasks={task: Square() for task in net.tasks},  # pyright: ignore[reportArgumentType]
-        balance=chosen.start(Setting("p", net.tasks)),
-        weights=torch.optim.SGD(net.weight_parameters(), lr=1e-3),
-        alphas=torch.optim.SGD(net.alpha_parameters(), lr=1e-3),
-        precision=Precision(CPU),
-        parts=Parts(net, "exact", CPU, apart=apart),
-        penalty=net.penalty,
-        **options,
-    )
+    parts, fading = Parts(net, "exact", CPU, apart=apart), {"start": 3, "end": 0}
+    return plain_learner(net, parts, balance=balance, weight=fading, penalty=net.penalty, **options)
 
 
 def trained(net: gn.Supernet, apart: bool, updates: str, balance: str = "sum") -> tuple[list[dict[str, float]], dict[str, Tensor], float]:

@@ -11,14 +11,11 @@ from torch import Tensor, fx, nn
 
 import graphnas as gn
 from graphnas.compiler.segments import Checkpointed, by_stage
-from graphnas.registry import balances
-from graphnas.search.balance import Setting
 from graphnas.search.parts import Parts
-from graphnas.search.precision import Precision
 from graphnas.search.step import Learner, alternate_step, joint_step
 from tests.builders import INTO, OUT, chain, conv, image, randomize, space
 from tests.search.test_apart import Kept
-from tests.search.test_parts import CPU, Square, X, batch
+from tests.search.test_parts import CPU, X, batch, plain_learner
 
 INPUTS = {"image": X.double()}
 
@@ -48,17 +45,7 @@ def make() -> gn.Supernet:
 
 
 def learner_of(net: gn.Supernet, *, apart: bool, low: bool, **options: Any) -> Learner:
-    chosen = balances.get("sum").model_validate({"type": "sum", "weights": {"q": 3}})
-    return Learner(
-        network=net,
-        tasks={task: Square() for task in net.tasks},  # pyright: ignore[reportArgumentType]
-        balance=chosen.start(Setting("p", net.tasks)),
-        weights=torch.optim.SGD(net.weight_parameters(), lr=1e-3),
-        alphas=torch.optim.SGD(net.alpha_parameters(), lr=1e-3),
-        precision=Precision(CPU),
-        parts=Parts(net, "exact", CPU, apart=apart, low_memory=low),
-        **options,
-    )
+    return plain_learner(net, Parts(net, "exact", CPU, apart=apart, low_memory=low), **options)
 
 
 def checkpointed(gm: fx.GraphModule) -> int:

@@ -53,8 +53,9 @@ class Square:
         return (prediction.double() - target).square().mean()
 
 
-def learner_of(net: gn.Supernet, leave_out: Any, **options: Any) -> Learner:
-    chosen = balances.get("sum").model_validate({"type": "sum", "weights": {"q": 3}})
+def plain_learner(net: gn.Supernet, parts: Parts | None, *, balance: str = "sum", weight: Any = 3, **options: Any) -> Learner:
+    """Plain descent on all weights and alphas; ``weight`` is that of task ``q``."""
+    chosen = balances.get(balance).model_validate({"type": balance, "weights": {"q": weight}})
     return Learner(
         network=net,
         tasks={task: Square() for task in net.tasks},  # pyright: ignore[reportArgumentType]
@@ -62,9 +63,13 @@ def learner_of(net: gn.Supernet, leave_out: Any, **options: Any) -> Learner:
         weights=torch.optim.SGD(net.weight_parameters(), lr=1e-3),
         alphas=torch.optim.SGD(net.alpha_parameters(), lr=1e-3),
         precision=Precision(CPU),
-        parts=None if leave_out == "never" else Parts(net, leave_out, CPU),
+        parts=parts,
         **options,
     )
+
+
+def learner_of(net: gn.Supernet, leave_out: Any, **options: Any) -> Learner:
+    return plain_learner(net, None if leave_out == "never" else Parts(net, leave_out, CPU), **options)
 
 
 def batch(*tasks: str) -> Batch:
