@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from graphnas.cli.options import Settings, common, json_output, overrides
+from graphnas.cli.options import Settings, common, confidence_option, jobs_option, json_output, overrides
 from graphnas.cli.search import default_folder
 from graphnas.errors import GraphNASError, Problem, RunError, Where
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 @click.command("attribute", short_help="Tell which auxiliary helps the primary, and which harms it.")
 @click.argument("source", metavar="SPEC|RUN|ATTRIBUTION")
 @click.option("--seeds", type=int, metavar="N", help="Runs with and without each auxiliary, from the spec's seed on  [default: 5]")
-@click.option("--confidence", type=float, metavar="P", help="Of the intervals  [default: 0.95]")
+@confidence_option
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Folder  [default: runs/NAME-attribution, by the spec's name]")
-@click.option("--jobs", type=int, metavar="N", help="Processes at a time  [default: one a core; one on a GPU]")
+@jobs_option
 @overrides
 @json_output
 @common

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 import click
 
-from graphnas.cli.options import Settings, common, json_output, one_of, overrides
+from graphnas.cli.options import Settings, common, confidence_option, jobs_option, json_output, one_of, overrides
 from graphnas.cli.search import default_folder
 from graphnas.errors import GraphNASError, Problem, RunError, Where
 
@@ -40,8 +40,8 @@ if TYPE_CHECKING:
     metavar="DIR",
     help="Folder of the comparison  [default: runs/NAME-compare, by the spec's name]",
 )
-@click.option("--confidence", type=float, metavar="P", help="Of the intervals  [default: 0.95]")
-@click.option("--jobs", type=int, metavar="N", help="Processes at a time  [default: one a core; one on a GPU]")
+@confidence_option
+@jobs_option
 @overrides
 @json_output
 @common

@@ -110,6 +110,8 @@ def one_of(what: str, known: Iterable[str]) -> Callable[[click.Context, click.Pa
     return check
 
 
+confidence_option = click.option("--confidence", type=float, metavar="P", help="Of the intervals  [default: 0.95]")
+jobs_option = click.option("--jobs", type=int, metavar="N", help="Processes at a time  [default: one a core; one on a GPU]")
 json_output = click.option("--json", "as_json", is_flag=True, help="Print one JSON object that a program may read.")
 overrides = click.option(
     "--set", "overrides", metavar="FIELD=VALUE", multiple=True, help="Override a field: --set training.epochs=3; may be repeated."

@@ -14,6 +14,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from graphnas.cli.main import cli
+from tests.compare.conftest import write_search
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -95,6 +96,14 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (tmp_path / name).write_text(text)
     write_tar(tmp_path / "train.tar", 16)
     write_tar(tmp_path / "test.tar", 4)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def toy_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, with the search that comparisons are tested with in it."""
+    write_search(tmp_path)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -13,7 +13,7 @@ from graphnas.compare.arms import plan_arms
 from graphnas.compare.signals import Signal, Signals, write_signals
 from graphnas.report import write_report
 from graphnas.runs.ablation import LinkEffect
-from tests.compare.conftest import finish, write_search
+from tests.compare.conftest import finish
 
 Run = Callable[..., tuple[int, str, str]]
 EFFECT = LinkEffect("depth:a->seg:a", "seg", "miou", "max", 50, 44, 0)
@@ -21,20 +21,13 @@ SIGNALS = Signals((Signal("seg", -0.25, -0.5, 0.0, 0.75, 2.0, 0.8, 6.0),), (EFFE
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    write_search(tmp_path)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-@pytest.fixture
-def finished(folder: Path) -> Path:
+def finished(toy_folder: Path) -> Path:
     """All runs of an attribution with one auxiliary and three seeds."""
     values = {"single-task": {0: 8.0, 1: 9.9, 2: 9.1}, "all": {0: 10.0, 1: 12.0, 2: 11.0}}
-    finish(plan_arms("search.json", seeds=3), folder / "out", values)
+    finish(plan_arms("search.json", seeds=3), toy_folder / "out", values)
     for seed in range(3):
-        write_signals(SIGNALS, folder / "out" / "signals" / f"seed-{seed}.json")
-    return folder
+        write_signals(SIGNALS, toy_folder / "out" / "signals" / f"seed-{seed}.json")
+    return toy_folder
 
 
 def test_the_tables_and_the_words(finished: Path, graphnas: Run) -> None:
@@ -85,9 +78,9 @@ def test_refusals(finished: Path, graphnas: Run) -> None:
     assert "training.batch_size: 2 in the run out/cells/single-task/seed-0, 4 now\n  fix: start again in another folder\n" in err
 
 
-def test_a_comparison_of_methods_is_refused(folder: Path, graphnas: Run) -> None:
+def test_a_comparison_of_methods_is_refused(toy_folder: Path, graphnas: Run) -> None:
     plan = make_plan("search.json", read_methods(["aux-head"]), seeds=1)
-    finish(plan, folder / "out", {"single-task": {0: 1.0}, "aux-head": {0: 1.0}})
+    finish(plan, toy_folder / "out", {"single-task": {0: 1.0}, "aux-head": {0: 1.0}})
     compare(plan, "out")
     assert graphnas("attribute", "out") == (
         2, "",
@@ -97,7 +90,7 @@ def test_a_comparison_of_methods_is_refused(folder: Path, graphnas: Run) -> None
 
 
 @pytest.mark.slow
-def test_a_run_is_read_by_itself(folder: Path, graphnas: Run) -> None:
+def test_a_run_is_read_by_itself(toy_folder: Path, graphnas: Run) -> None:
     options = ("--set", "training.epochs=2", "--set", "baseline=none", "--set", "runtime.log_gradients={epochs: 1}")
     assert graphnas("search", "search.json", "--out", "run", *options)[0] == 0
     status, out, err = graphnas("attribute", "run")

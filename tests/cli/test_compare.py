@@ -10,20 +10,13 @@ from pathlib import Path
 import pytest
 
 from graphnas.compare import make_plan, read_methods
-from tests.compare.conftest import finish, write_search
+from tests.compare.conftest import finish
 
 Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    write_search(tmp_path)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-@pytest.fixture
-def finished(folder: Path) -> Path:
+def finished(toy_folder: Path) -> Path:
     """All cells of a comparison of three seeds."""
     plan = make_plan("search.json", read_methods(["./toy-space.json", "aux-head"]), seeds=3)
     values = {
@@ -31,8 +24,8 @@ def finished(folder: Path) -> Path:
         "toy-space": {0: 8.0, 1: 9.9, 2: 9.1},
         "aux-head": {0: 11.0, 1: 11.0, 2: 12.0},
     }
-    finish(plan, folder / "out", values, {"toy-space": 25.0})
-    return folder
+    finish(plan, toy_folder / "out", values, {"toy-space": 25.0})
+    return toy_folder
 
 
 def test_the_table_and_the_words(finished: Path, graphnas: Run) -> None:
@@ -112,7 +105,7 @@ def test_a_failed_cell_ends_with_1_after_the_table(finished: Path, graphnas: Run
         ),
     ],
 )
-def test_refusals(arguments: list[str], message: str, folder: Path, graphnas: Run) -> None:
+def test_refusals(arguments: list[str], message: str, toy_folder: Path, graphnas: Run) -> None:
     assert graphnas("compare", *arguments) == (2, "", message)
     assert not Path("runs").exists()
 
