@@ -25,9 +25,9 @@ Break = Callable[..., None]
 
 @pytest.fixture
 def break_loss(monkeypatch: pytest.MonkeyPatch) -> Break:
-    """Let the loss, or the gradient, of these updates of the search be NaN; counted from 0, each time that they come."""
+    """Let the loss of these updates of the search be NaN, or their gradient what is given; counted from 0, each time that they come."""
 
-    def breaking(*steps: int, gradient: bool = False, times: int = 1_000) -> None:
+    def breaking(*steps: int, gradient: float | None = None, times: int = 1_000) -> None:
         original, left = loop._step, dict.fromkeys(steps, times)
 
         def step(learner: Any, batches: Any, progress: float) -> dict[str, float]:
@@ -35,8 +35,9 @@ def break_loss(monkeypatch: pytest.MonkeyPatch) -> Break:
             if left.get(number, 0) == 0:
                 return original(learner, batches, progress)
             left[number] -= 1
-            if gradient:
-                handle = next(learner.network.parameters()).register_hook(lambda grad: grad * math.nan)
+            if gradient is not None:
+                value = gradient
+                handle = next(learner.network.parameters()).register_hook(lambda grad: torch.full_like(grad, value))
                 try:
                     return original(learner, batches, progress)
                 finally:
@@ -76,13 +77,14 @@ def test_stop(tmp_path: Path, make_spec: SpecMaker, data: Any, break_loss: Break
         assert found.values["state"]["step"] == 4
 
 
-def test_a_gradient(tmp_path: Path, make_spec: SpecMaker, data: Any, break_loss: Break) -> None:
-    break_loss(5, gradient=True)
-    with injected("NaN in a gradient: stop"):
+@pytest.mark.parametrize(("value", "said"), [(math.nan, "nan"), (math.inf, "inf")])
+def test_a_gradient(value: float, said: str, tmp_path: Path, make_spec: SpecMaker, data: Any, break_loss: Break) -> None:
+    break_loss(5, gradient=value)
+    with injected("NaN or infinity in a gradient: stop"):
         with pytest.raises(RunError) as caught:
             gn.search(make_spec(), data=data, out=tmp_path)
         message = str(caught.value)
-        assert message.startswith("search, step 6: the gradient is nan on toy/")
+        assert message.startswith(f"search, step 6: the gradient is {said} on toy/")
         assert message.count("toy/") == 4  # the whole batch
         assert f"; last good checkpoint: {tmp_path}/checkpoint.safetensors, step 4\n" in message
 
