@@ -5,7 +5,7 @@
 #   make test-faults  what happens when a run is killed, a disk is full, a file is damaged: a table
 #   make test-nightly the tests that take minutes each
 #   make families     the networks that people really use, one by one, in about an hour: docs/families.md
-#   make benchmarks   what it costs, in about twenty minutes on an idle machine: docs/performance.md
+#   make benchmarks   what it costs, measured side by side on an idle machine: docs/performance.md
 #   make lint         ruff, pyright, import-linter
 #   make build        source distribution and wheel, in dist/
 #   make docs         rewrite what docs/ and README.md show of schemas, files and drawings
