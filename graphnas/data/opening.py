@@ -35,7 +35,7 @@ def open_data(
 
     Args:
         task_pair: Sources, inputs, tasks and transforms.
-        seed: Of the run: decides which samples are validation, the order of every epoch and the random changes.
+        seed: Of the run: decides which samples are validation, the order of every epoch, the random changes, and ``labeled: {seed: run}``.
         tasks: The tasks whose labels are wanted, the primary among them; all, if left out. What is cut and drawn does not depend on it.
         datasets: Source -> a data set that takes the place of its files.
         loading: How samples are loaded; no result depends on it.
@@ -47,7 +47,7 @@ def open_data(
     sources = Sources(task_pair, wanted, datasets or {})
     normalizations = _normalizations(task_pair, sources)
     training, validation, notes = _splits(task_pair, sources, seed)
-    training = _labeled(task_pair, sources, wanted, training, notes)
+    training = _labeled(task_pair, sources, wanted, training, seed, notes)
     samples = Samples(
         records=sources.records,
         inputs={name: spec.key for name, spec in task_pair.inputs.items()},
@@ -185,7 +185,7 @@ def _check_primary(task_pair: TaskPairSpec, training: Iterable[Item], validation
 
 
 def _labeled(
-    task_pair: TaskPairSpec, sources: Sources, tasks: Mapping[str, TaskType], training: Sequence[Item], notes: list[str]
+    task_pair: TaskPairSpec, sources: Sources, tasks: Mapping[str, TaskType], training: Sequence[Item], seed: int, notes: list[str]
 ) -> list[Item]:
     """The training samples with the labels that ``labeled`` leaves them.
 
@@ -203,8 +203,9 @@ def _labeled(
         if count > len(ids):
             message = f"{count} labels are wanted, but {len(ids)} training samples have one (validation is set apart first)"
             sources.problems.append(task_pair.problem(message, "tasks", name, "labeled", "count", fix=f"count: {len(ids)}"))
-        unknown[name] = set(shuffled(ids, "labeled", task.labeled.seed)[count:])
-        notes.append(f"{name}: {count} of {len(ids)} training labels are used (seed {task.labeled.seed})")
+        chosen_by = task.labeled.seed_of(seed)
+        unknown[name] = set(shuffled(ids, "labeled", chosen_by)[count:])
+        notes.append(f"{name}: {count} of {len(ids)} training labels are used (seed {chosen_by})")
     sources.refuse()
     return [
         replace(item, tasks=frozenset(task for task in item.tasks if item.id not in unknown.get(task, ()))) if item.tasks else item

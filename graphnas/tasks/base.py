@@ -61,14 +61,18 @@ class Labeled(Spec):
     """Number of labels, or"""
     fraction: Share | None = Field(default=None, gt=0, examples=[0.1])
     """share of those that are there after validation is set apart (at least one)."""
-    seed: NonNegativeInt = 0
-    """Chooses the subset; it is the same one for every seed of the run."""
+    seed: NonNegativeInt | Literal["run"] = Field(default=0, examples=["run"])
+    """Chooses the subset, the same one for every seed of the run; run: the run's own seed chooses it."""
 
     @model_validator(mode="after")
     def _one(self) -> Labeled:
         if (self.count is None) == (self.fraction is None):
             raise problem("one of count and fraction says how many labels there are", "labeled: {count: 100}")
         return self
+
+    def seed_of(self, run: int) -> int:
+        """What chooses the subset in a run of this seed."""
+        return run if self.seed == "run" else self.seed
 
 
 class Metrics(ABC):

@@ -60,6 +60,17 @@ def test_all_methods_of_a_seed_see_the_same_samples_in_the_same_order(folder: Pa
             assert all(torch.equal(mine, theirs) for (_, mine), (_, theirs) in zip(found[0], other, strict=True))
 
 
+def test_labels_by_the_seed_of_the_run_are_those_of_all_methods(folder: Path) -> None:
+    plan = plan_of(seeds=3, overrides=["task_pair.tasks.depth.labeled={count: 6, seed: run}"])
+    known: list[set[str]] = []
+    for seed in plan.seeds:
+        found = [{name for ids, _ in batches_of(cell_of(variant, seed).spec, 0) for name in ids} for variant in plan.variants]
+        assert len(found[0]) == 6
+        assert all(names == found[0] for names in found)
+        known.append(found[0])
+    assert known[0] != known[1] != known[2] != known[0]
+
+
 @pytest.mark.slow
 def test_the_single_task_is_the_baseline_of_a_search(folder: Path) -> None:
     """What ``graphnas search`` trains to compare with; without dropout, whose draws depend on the name of a phase."""

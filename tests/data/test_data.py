@@ -96,7 +96,7 @@ def test_validation_files_of_its_own(rooms: Callable[..., Data]) -> None:
     assert data.sizes()["test"] == {"normals": 0, "segmentation": 0}
 
 
-def labeled(count: int, seed: int = 0) -> dict[str, Any]:
+def labeled(count: int, seed: int | str = 0) -> dict[str, Any]:
     return {"normals": {**NORMALS, "labeled": {"count": count, "seed": seed}}, "segmentation": SEGMENTATION}
 
 
@@ -109,6 +109,18 @@ def test_labeled_subsets_are_nested(rooms: Callable[..., Data]) -> None:
         assert previous < chosen
         previous = chosen
     assert previous != set(ids(rooms(tasks=labeled(15, seed=1)).training(0, batch_size=15)))
+
+
+def test_a_labeled_subset_by_the_seed_of_the_run(rooms: Callable[..., Data]) -> None:
+    """As if the spec had said this number."""
+    own = {"sources": {"rooms": {"layout": "webdataset", "train": "rooms.tar", "validation": "test.tar"}}}
+    found: dict[int, set[str]] = {}
+    for seed in (0, 3):
+        data = rooms(seed=seed, tasks=labeled(9, "run"), **own)
+        found[seed] = set(ids(data.training(0, batch_size=9)))
+        assert found[seed] == set(ids(rooms(seed=7, tasks=labeled(9, seed), **own).training(0, batch_size=9)))
+        assert data.describe().splitlines()[1] == f"normals: 9 of 27 training labels are used (seed {seed})"
+    assert found[0] != found[3]
 
 
 def test_what_is_not_labeled_is_an_auxiliary_sample_still(rooms: Callable[..., Data]) -> None:
