@@ -29,7 +29,8 @@ _HOMES = {
     "graphnas.graph.links": ("Link",),
     "graphnas.prune": ("prune", "Pruned", "Certificate"),
     "graphnas.export": ("save", "load"),
-    "graphnas.runs": ("compile", "search", "evaluate", "predict", "SearchResult"),
+    "graphnas.runs": ("compile", "evaluate", "predict", "SearchResult"),
+    "graphnas.report": ("search",),
     "graphnas.ops.register": ("register_operation", "register_network"),
     "graphnas.plugins": ("register_gate", "register_penalty", "register_task_type", "register_layout", "register_balance"),
     "graphnas.size_limits": ("limits",),
@@ -82,11 +83,11 @@ if TYPE_CHECKING:
     from graphnas.prune import Certificate as Certificate
     from graphnas.prune import Pruned as Pruned
     from graphnas.prune import prune as prune
+    from graphnas.report import search as search
     from graphnas.runs import SearchResult as SearchResult
     from graphnas.runs import compile as compile
     from graphnas.runs import evaluate as evaluate
     from graphnas.runs import predict as predict
-    from graphnas.runs import search as search
     from graphnas.size_limits import limits as limits
     from graphnas.spec import NetworkSpec as NetworkSpec
     from graphnas.spec import SearchSpaceSpec as SearchSpaceSpec

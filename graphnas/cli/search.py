@@ -24,8 +24,7 @@ def command(spec: str, out: Path | None, resume: bool, overwrite: bool, override
     """
     from graphnas.cli.progress import shown
     from graphnas.cli.results import print_results
-    from graphnas.report import write_report
-    from graphnas.runs import search
+    from graphnas.report import search
     from graphnas.spec import SearchSpec, load_spec
 
     loaded = load_spec(spec, kind="search", overrides=overrides)
@@ -33,7 +32,6 @@ def command(spec: str, out: Path | None, resume: bool, overwrite: bool, override
     with shown() as progress:
         result = search(loaded, out=out or default_folder(spec), resume=resume, overwrite=overwrite, progress=progress)
     print_results(result, as_json=as_json)
-    write_report(result.folder)
 
 
 def default_folder(spec: str) -> Path:

@@ -36,11 +36,13 @@ def _summary(run: Run) -> Markup:
     length = f"{training.epochs} epochs" if training.epochs is not None else f"{training.steps} steps"
     batch = f"{training.batch_size} samples with the primary's label and {training.auxiliary_batch_size} of all"
     labeled = [f"{task} ({getattr(kind, 'type', '')})" for task, kind in run.tasks.items()]
+    named = [f"{task}: {_network(use)}" for task, use in spec.networks.items()]
+    given = [f"{task}: given from Python" for task in run.tasks if spec.network_of(task) is None]
     rules = [f"{rule.direction}, converges to {rule.converges_to}" for rule in spec.space.links]
     about = [
         ("primary", labeled[0]),
         ("auxiliaries", ", ".join(labeled[1:]) or "none"),
-        ("networks", "; ".join(f"{task}: {_network(use)}" for task, use in spec.networks.items()) or "given from Python"),
+        ("networks", "; ".join([*named, *given])),
         ("rules of links", "; ".join(dict.fromkeys(rules)) or "none"),
         ("length", f"{length}, {training.updates} updates, a batch of {batch}"),
         ("balance", str(getattr(spec.balance, "type", ""))),

@@ -49,7 +49,7 @@ def search(
     overwrite: bool = False,
     progress: ProgressCallback | None = None,
 ) -> SearchResult:
-    """Train the single-task baseline and the supernet, cut, evaluate on the test split, and save.
+    """Train the single-task baseline and the supernet, cut, evaluate on the test split, and save; ``gn.search`` also writes the run's page.
 
     Args:
         spec: What to do: a model, a file, or the name of a shipped one.

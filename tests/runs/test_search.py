@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 
 import graphnas as gn
 from graphnas.errors import PruneError, RunError, SpecError
+from graphnas.report import write_report
 from graphnas.runs import prune_run
 from graphnas.search import checkpoint
 from graphnas.search.loop import Loop
@@ -40,6 +41,12 @@ def test_what_a_run_leaves(finished: Path) -> None:
     assert {path.name for path in (finished / "artifact").iterdir()} == {"model.safetensors", "spec.json", "certificate.json"}
     assert not [path for path in finished.rglob("*") if path.suffix in (".pt", ".pth", ".pkl")]
     assert gn.load_spec(finished / "spec.json", kind="search").kind == "search"
+
+
+def test_the_page_of_the_run_is_there_without_the_command_line(finished: Path, tmp_path: Path) -> None:
+    page = (finished / "report.html").read_text()
+    assert "The network that is shipped reaches rel" in page
+    assert page == write_report(finished, tmp_path / "again.html").read_text()
 
 
 def test_the_table(finished: Path) -> None:
@@ -319,6 +326,7 @@ def test_networks_of_the_users_own_are_not_changed_and_come_back(tmp_path: Path,
     result = gn.search(spec, networks={"depth": branch}, data=data, out=tmp_path / "run")
     assert all(torch.equal(tensor, before[name]) for name, tensor in own.state_dict().items())
     assert result.certificate.holds
+    assert "seg: spelled out; depth: given from Python" in (tmp_path / "run" / "report.html").read_text()
     fresh = Own(1)
     fresh.load_state_dict(load_file(tmp_path / "run" / "artifact" / "model.safetensors"), strict=True)
     assert not torch.equal(fresh.first.weight, own.first.weight)
