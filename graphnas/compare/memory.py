@@ -13,7 +13,6 @@ import json
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -64,8 +63,7 @@ class Resident:
     measure: Measure = "resident"
 
     def reset(self) -> int | None:
-        """What evaluation imports when it first needs it (100 MB) is no memory of training; free memory must not hide any of it."""
-        import_module("torchmetrics.classification")
+        """Free memory must not hide any of what training takes."""
         gc.collect()
         with suppress(OSError, AttributeError):  # another C library keeps it
             ctypes.CDLL("libc.so.6").malloc_trim(0)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -136,7 +136,7 @@ class SemanticSegmentation(TaskType):
 
     def answer(self, prediction: Tensor) -> Tensor:
         """Class numbers, (N, H, W)."""
-        return prediction.argmax(dim=1) if self.classes > 1 else prediction[:, 0].gt(0).long()
+        return likeliest(prediction) if self.classes > 1 else prediction[:, 0].gt(0).long()
 
     def new_metrics(self) -> Metrics:
         return SegmentationMetrics(self)
@@ -150,15 +150,18 @@ class SegmentationMetrics(Metrics):
 
     def __init__(self, task: SemanticSegmentation) -> None:
         self._task = task
-        self._confusion = _confusion_matrix(max(task.classes, 2), task.ignore_index)
+        self._classes = max(task.classes, 2)
+        self._confusion = torch.zeros(self._classes, self._classes, dtype=torch.int64)  # rows: labels; columns: predictions
 
     def update(self, prediction: Tensor, target: Tensor) -> None:
-        logits = resized(prediction.float(), target)
-        classes = logits.argmax(dim=1) if self._task.classes > 1 else (logits[:, 0] > 0).long()
-        self._confusion.update(classes.cpu(), target.long().cpu())
+        found = self._task.answer(resized(prediction.float(), target)).cpu()
+        target, count = target.long().cpu(), self._classes
+        row = target.where(target != self._task.ignore_index, count)  # what is not labeled has a row of its own
+        counts = torch.bincount((row * count + found).flatten(), minlength=(count + 1) * count)
+        self._confusion += counts.view(count + 1, count)[:count]
 
     def compute(self) -> dict[str, float]:
-        counts: Tensor = self._confusion.confmat.double()  # rows: labels; columns: predictions
+        counts = self._confusion.double()
         names = list(self._task.metric_directions)
         if not counts.any():
             return dict.fromkeys(names, math.nan)
@@ -173,7 +176,9 @@ class SegmentationMetrics(Metrics):
         return {name: float(value) for name, value in zip(names, values, strict=True)}
 
 
-def _confusion_matrix(classes: int, ignore_index: int) -> Any:
-    from torchmetrics.classification import MulticlassConfusionMatrix  # slow to import, and only needed here
+def likeliest(logits: Tensor) -> Tensor:
+    """The class of the largest logit, of several such the first: (N, classes, H, W) -> (N, H, W).
 
-    return MulticlassConfusionMatrix(classes, ignore_index=ignore_index, validate_args=False)
+    The same as ``argmax``, which takes four times as long over a dimension that is not the last in memory.
+    """
+    return logits.max(dim=1).indices

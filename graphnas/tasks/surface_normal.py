@@ -10,6 +10,7 @@ know what a flip or a rotation of the image does to a vector.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal, cast
 
 import numpy as np
@@ -29,7 +30,8 @@ WITHIN = (11.25, 22.5, 30.0)  # degrees; the thresholds of Eigen and Fergus (arX
 SHORTEST = 0.1  # below this length a label is no direction but noise about zero: one step of 8 bits is 0.014
 SMALLEST_LENGTH = 1e-6  # keeps the gradient of a length finite where there is none
 SMALLEST_PREDICTION = 1e-3  # shorter predictions are not stretched to unit length, so that gradients stay below 1 / this
-BINS_PER_DEGREE = 1000  # resolution of the median
+BINS_PER_DEGREE = 1000  # resolution of the median; every limit of WITHIN lies between two of them
+BINS = 180 * BINS_PER_DEGREE + 1
 
 
 def _colors(value: Any) -> Any:
@@ -162,35 +164,45 @@ class NormalMetrics(Metrics):
     """
 
     def __init__(self) -> None:
-        self._histogram = torch.zeros(180 * BINS_PER_DEGREE + 1, dtype=torch.int64)
+        self._histogram = torch.zeros(BINS, dtype=torch.int64)
         self._sum = self._squares = 0.0
-        self._within = [0] * len(WITHIN)
 
     def update(self, prediction: Tensor, target: Tensor) -> None:
-        angles = angle_degrees(resized(prediction.float(), target), target)[target.ne(0).any(dim=1)].cpu().double()
-        self._histogram += torch.bincount((angles * BINS_PER_DEGREE).long(), minlength=len(self._histogram))
+        labeled = _of_some_length(target.unbind(1)).cpu()
+        angles = angle_degrees(resized(prediction.float(), target), target).cpu().double().where(labeled, 0)
+        bins = (angles * BINS_PER_DEGREE).nan_to_num(BINS - 1).long().where(labeled, BINS)  # the last one of what is not labeled
+        self._histogram += torch.bincount(bins.flatten(), minlength=BINS + 1)[:BINS]
         self._sum += float(angles.sum())
         self._squares += float(angles.square().sum())
-        for index, limit in enumerate(WITHIN):
-            self._within[index] += int((angles < limit).sum())
 
     def compute(self) -> dict[str, float]:
-        pixels = int(self._histogram.sum())
+        below = self._histogram.cumsum(0)
+        pixels = int(below[-1])
         if pixels == 0:
             return dict.fromkeys(SurfaceNormal.metric_directions, math.nan)
-        middle = int(torch.searchsorted(self._histogram.cumsum(0), (pixels + 1) // 2))  # the lower one of an even number, as torch.median
+        middle = int(torch.searchsorted(below, (pixels + 1) // 2))  # the lower one of an even number, as torch.median
         return {
             "mean_angle": self._sum / pixels,
             "median_angle": (middle + 0.5) / BINS_PER_DEGREE,
             "rmse_angle": math.sqrt(self._squares / pixels),
-            **{f"within_{limit:g}": 100 * count / pixels for limit, count in zip(WITHIN, self._within, strict=True)},
+            **{f"within_{limit:g}": 100 * int(below[round(limit * BINS_PER_DEGREE) - 1]) / pixels for limit in WITHIN},
         }
 
 
 def angle_degrees(a: Tensor, b: Tensor) -> Tensor:
-    """Angles between vectors along dimension 1, in degrees: atan2(|a x b|, a.b), exact also near zero; 90 for a vector of no length."""
-    sine, cosine = torch.cross(a, b, dim=1).square().sum(dim=1).sqrt(), (a * b).sum(dim=1)
-    return torch.rad2deg(torch.atan2(sine, cosine)).where(a.ne(0).any(dim=1) & b.ne(0).any(dim=1), 90.0)
+    """Angles between vectors along dimension 1, in degrees: atan2(|a x b|, a.b), exact also near zero; 90 for a vector of no length.
+
+    Component by component, each in one piece: several times as fast as torch's functions of a dimension of three.
+    """
+    of_a, of_b = a.contiguous().unbind(1), b.contiguous().unbind(1)
+    (x, y, z), (u, v, w) = of_a, of_b
+    sine = ((y * w - z * v).square() + (z * u - x * w).square() + (x * v - y * u).square()).sqrt()
+    return torch.rad2deg(torch.atan2(sine, x * u + y * v + z * w)).where(_of_some_length(of_a) & _of_some_length(of_b), 90.0)
+
+
+def _of_some_length(components: Sequence[Tensor]) -> Tensor:
+    x, y, z = components
+    return x.ne(0) | y.ne(0) | z.ne(0)
 
 
 def _length(vectors: Tensor) -> Tensor:

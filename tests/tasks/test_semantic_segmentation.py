@@ -12,10 +12,10 @@ import torch.nn.functional as F
 from pydantic import ValidationError
 from torch import Tensor
 from torch.testing import assert_close
-from torchmetrics.classification import MulticlassAccuracy, MulticlassJaccardIndex
+from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix, MulticlassJaccardIndex
 
 from graphnas.errors import DataError
-from graphnas.tasks.semantic_segmentation import SemanticSegmentation
+from graphnas.tasks.semantic_segmentation import SegmentationMetrics, SemanticSegmentation
 
 
 def task(**fields: Any) -> SemanticSegmentation:
@@ -174,6 +174,22 @@ def test_metrics_are_torchmetrics() -> None:
     }
     assert list(metrics.compute()) == list(expected)
     assert_close(metrics.compute(), expected, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("ignore_index", [255, -1, 2])
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_the_confusion_matrix_is_torchmetrics(count: int, ignore_index: int) -> None:
+    kept, expected = (
+        task(classes=count, ignore_index=ignore_index).new_metrics(),
+        MulticlassConfusionMatrix(max(count, 2), ignore_index=ignore_index),
+    )
+    assert isinstance(kept, SegmentationMetrics)
+    for _ in range(2):
+        logits, target = torch.randn(3, count, 4, 8).round(), torch.randint(0, max(count, 2), (3, 4, 8))  # rounded, some are equal
+        target[torch.rand(3, 4, 8) < 0.2] = ignore_index
+        kept.update(logits, target)
+        expected.update(logits.argmax(dim=1) if count > 1 else logits[:, 0].gt(0).long(), target)
+    assert kept._confusion.equal(expected.confmat)
 
 
 def classes(*values: int) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from graphnas.errors import DataError
-from graphnas.tasks.surface_normal import SurfaceNormal, angle_degrees
+from graphnas.tasks.surface_normal import WITHIN, SurfaceNormal, angle_degrees
 
 BYTES = {"offset": 128, "scale": 127, "invalid": [128, 128, 128]}
 
@@ -154,6 +154,31 @@ def test_metrics_of_known_angles() -> None:
     assert_close(values["median_angle"], 10.0, atol=1e-3, rtol=0)
     assert_close(values["rmse_angle"], math.sqrt((100 + 400 + 8100) / 4), atol=1e-4, rtol=0)
     assert [values[f"within_{limit}"] for limit in ("11.25", "22.5", "30")] == [50, 75, 75]
+
+
+def test_a_prediction_that_is_not_finite_spoils_the_mean_alone() -> None:
+    prediction, target = unit(1, 3, 1, 4), torch.zeros(1, 3, 1, 4)
+    target[:, :, 0, :3] = prediction[..., 0, :3]
+    prediction[0, 0, 0, 2] = math.nan
+    metrics = task().new_metrics()
+    metrics.update(prediction, target)
+    values = metrics.compute()
+    assert math.isnan(values["mean_angle"])
+    assert_close(values["within_30"], 200 / 3)
+
+
+@given(st.integers(1, 5), st.booleans())
+def test_counts_are_of_every_angle(seed: int, last: bool) -> None:
+    torch.manual_seed(seed)
+    prediction, target = torch.randn(2, 3, 5, 7), unit(2, 3, 5, 7)
+    target[torch.rand(2, 5, 7)[:, None].expand_as(target) < 0.3] = 0
+    metrics = task().new_metrics()
+    metrics.update(prediction.contiguous(memory_format=torch.channels_last) if last else prediction, target)
+    angles = angle_degrees(prediction, target)[target.ne(0).any(dim=1)].double()
+    values = metrics.compute()
+    assert [values[f"within_{limit:g}"] for limit in WITHIN] == [100 * int((angles < limit).sum()) / len(angles) for limit in WITHIN]
+    assert_close(values["mean_angle"], float(angles.mean()), rtol=1e-12, atol=0)
+    assert_close(values["rmse_angle"], float(angles.square().mean().sqrt()), rtol=1e-12, atol=0)
 
 
 @given(st.integers(1, 5))
