@@ -193,9 +193,13 @@ class Server:
         Raises:
             DataError: A sample can't be read.
         """
-        if workers == 0:
-            return self._noted(self._made_here(plans))
-        return self._noted(_checked(self._loader(_Plans(plans), workers, stay=False)))
+        return self.noted(self.each(plans, workers))
+
+    def each(self, plans: Sequence[Plan], workers: int) -> Iterator[Batch]:
+        """As ``once``, but a batch for every plan, also where none of its samples can be used; nothing is counted."""
+        if workers == 0 or not plans:
+            return self._made_here(plans)
+        return _checked(self._loader(_Plans(plans), workers, stay=False))
 
     def again(self, plans: Sequence[Plan], workers: int) -> Iterator[Batch]:
         """As ``once``, but of batches to learn from, and workers stay for the next call; so one pass at a time.
@@ -203,7 +207,7 @@ class Server:
         Raises:
             DataError: As there, or no sample of a batch can be used.
         """
-        return self._whole(self._noted(self._made_here(plans), empty=True) if workers == 0 else self._one_at_a_time(plans, workers))
+        return self._whole(self.noted(self._made_here(plans), empty=True) if workers == 0 else self._one_at_a_time(plans, workers))
 
     def _made_here(self, plans: Sequence[Plan]) -> Iterator[Batch]:
         for plan in plans:
@@ -217,14 +221,14 @@ class Server:
         if workers not in self._staying:
             self._staying[workers] = self._loader(self._plans, workers, stay=True)
         try:
-            for batch in self._noted(_checked(self._staying[workers]), empty=True):
+            for batch in self.noted(_checked(self._staying[workers]), empty=True):
                 assert turn == self._turn, "another epoch was started before this one had ended"
                 yield batch
         except (DataError, RunError):
             del self._staying[workers]
             raise
 
-    def _noted(self, batches: Iterable[Batch], *, empty: bool = False) -> Iterator[Batch]:
+    def noted(self, batches: Iterable[Batch], *, empty: bool = False) -> Iterator[Batch]:
         """The batches that hold something, or all; what is missing in them is counted."""
         for batch in batches:
             self._skips.add(batch.skipped)

@@ -8,6 +8,7 @@ from random import Random
 from typing import Literal, overload
 
 from graphnas.data.batches import Batch, Maker, Normalization, Plan, Server
+from graphnas.data.keeping import Keeper
 from graphnas.data.samples import Item, Sample, Samples
 from graphnas.data.skipping import Skips
 from graphnas.data.splits import by_shards
@@ -49,6 +50,7 @@ class Data:
         self._samples = samples
         self._skips = skips
         self._server = Server(Maker(samples, normalizations), skips, pin_memory=pin_memory)
+        self._validation = Keeper(samples, self._server.each)
         self._splits: dict[str, Sequence[Item]] = {"training": training, "validation": validation}
         self._open_test = test
         self._notes = tuple(notes)
@@ -166,7 +168,9 @@ class Data:
             fix = "give a source test: PATH" if split == "test" else f"labels for samples of {split}"
             raise DataError(self._samples.problem(f"no {split} sample carries a label of a task that is trained", "sources", fix=fix))
         plans = [Plan(tuple(items[start : start + batch_size])) for start in range(0, len(items), batch_size)]
-        return self._server.once(plans, workers)
+        if split != "validation":
+            return self._server.once(plans, workers)
+        return self._server.noted(self._validation.batches(plans, workers))
 
     @property
     def skipped(self) -> Mapping[str, str]:

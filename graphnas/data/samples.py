@@ -119,6 +119,21 @@ class Samples:
         """
         return self._changed(self._prepared(item), self._rest, Random(f"sample/{self.seed}/{epoch}/{occurrence}/{item.id}"))
 
+    def replace(self, items: Sequence[Item], size: int) -> bool:
+        """Keep something else in place of some samples: they are forgotten, and so many bytes are taken, unless that is too much."""
+        places = [place for item in items if (place := (item.source, item.part, item.index)) in self._kept]
+        held = sum(_bytes(self._kept[place]) for place in places)
+        if self._kept_bytes - held + size > self.cache_bytes:
+            return False
+        for place in places:
+            del self._kept[place]
+        self._kept_bytes += size - held
+        return True
+
+    def release(self, size: int) -> None:
+        """Give back bytes that were taken."""
+        self._kept_bytes -= size
+
     @contextmanager
     def _at(self, *place: str) -> Generator[None]:
         """Errors inside point at a field of the task pair."""
@@ -132,7 +147,7 @@ class Samples:
         sample = self._kept.get(place)
         if sample is None:
             sample = self._made(item) if self.store is None else self._stored(item, self.store)
-            size = sum(value.nbytes for value in sample.values)
+            size = _bytes(sample)
             if self._kept_bytes + size <= self.cache_bytes:
                 self._kept[place] = sample
                 self._kept_bytes += size
@@ -204,3 +219,7 @@ class Samples:
                 message = f"{file}: [{rows}, {columns}] pixels, but {sample.names[0]!r} has [{height}, {width}]"
                 fix = f"start transforms with resize: [{height}, {width}], or correct the file"
                 raise DataError(self.problem(message, section, name, "key", fix=fix))
+
+
+def _bytes(sample: Sample) -> int:
+    return sum(value.nbytes for value in sample.values)

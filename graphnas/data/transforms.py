@@ -14,7 +14,7 @@ from typing import ClassVar, Literal
 from pydantic import Field, model_validator
 from torchvision import tv_tensors  # pyright: ignore[reportMissingTypeStubs]
 
-from graphnas.data.tensors import adjusted, as_float, crop, horizontal_flip, pad, resize, rotate, zoom
+from graphnas.data.tensors import adjusted, crop, horizontal_flip, pad, resize, rotate, zoom
 from graphnas.schema import Flag, NonNegativeNumber, PositiveInt, PositiveNumber, Share, Spec, problem
 from graphnas.tasks.base import Change
 
@@ -205,11 +205,4 @@ class ColorJitter(Transform):
         amounts.append(("hue", random.uniform(-self.hue, self.hue)))
         random.shuffle(amounts)
         changes = [(what, amount) for what, amount in amounts if amount != (0 if what == "hue" else 1)]
-        return [_changed(value, changes) if isinstance(value, tv_tensors.Image) else value for value in values]
-
-
-def _changed(image: tv_tensors.Image, changes: Sequence[tuple[str, float]]) -> tv_tensors.Image:
-    image = as_float(image)
-    for what, amount in changes:
-        image = adjusted(image, what, amount)
-    return image
+        return [adjusted(value, changes) if isinstance(value, tv_tensors.Image) else value for value in values]

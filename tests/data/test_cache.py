@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 
 from graphnas.data import Batch, Data, Loading, open_data, opening
 from graphnas.data import samples as samples_module
+from graphnas.data.batches import Server
 from graphnas.data.cache import CacheKind, default_folder
 from graphnas.spec import parse_spec
 from tests.data.writers import WRITERS, color, folder, save
@@ -136,7 +137,50 @@ def test_memory_keeps_up_to_its_limit(root: Path, monkeypatch: pytest.MonkeyPatc
     assert 0 < len(data._samples._kept) < 4
     whole = opened(root, "memory")
     list(batches(whole))
-    assert len(whole._samples._kept) == 4
+    assert len(whole._samples._kept) == 3
+    assert len(whole._validation._kept) == 1
+
+
+def kept_bytes(data: Data) -> int:
+    samples = sum(value.nbytes for sample in data._samples._kept.values() for value in sample.values)
+    batches = (kept.batch for kept in data._validation._kept.values())
+    return samples + sum(tensor.nbytes for b in batches for named in (b.inputs, b.targets, b.rows) for tensor in named.values())
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_validation_is_prepared_once(root: Path, workers: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = opened(root, "auto", transforms=[{"resize": [3, 4]}], sources=half(root))
+    first = list(data.evaluation("validation", 1, workers))
+    assert len(first) == 2
+    monkeypatch.setattr(Server, "each", lambda _, plans, workers: iter([pytest.fail("made again")] if plans else []))
+    again = list(data.evaluation("validation", 1, workers))
+    assert all(equal(a, b) for a, b in zip(first, again, strict=True))
+    assert not any(batch.inputs["image"].is_shared() for batch in again)
+    assert not any((item.source, item.part, item.index) in data._samples._kept for item in data._items("validation"))
+    assert data._samples._kept_bytes == kept_bytes(data)
+
+
+def test_a_kept_batch_that_was_changed_in_place_is_made_again(root: Path) -> None:
+    data = opened(root, "auto", sources=half(root))
+    first = [{name: image.clone() for name, image in batch.inputs.items()} for batch in data.evaluation("validation", 1)]
+    next(iter(data.evaluation("validation", 1))).inputs["image"].zero_()
+    again = list(data.evaluation("validation", 1))
+    assert all(a["image"].equal(b.inputs["image"]) for a, b in zip(first, again, strict=True))
+    assert data._samples._kept_bytes == kept_bytes(data)
+
+
+@pytest.mark.parametrize("limit", [0, 100, 300, 600, 10_000])
+def test_kept_batches_count_towards_the_limit(root: Path, limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(opening, "CACHE_BYTES", limit)
+    data, plain = opened(root, "auto", sources=half(root)), list(batches(opened(root, "none", sources=half(root))))
+    for _ in range(2):
+        assert all(equal(a, b) for a, b in zip(batches(data), plain, strict=True))
+        assert data._samples._kept_bytes == kept_bytes(data) <= limit
+    assert len(data._validation._kept) == (limit == 10_000)
+
+
+def half(root: Path) -> dict[str, Any]:
+    return {"rooms": {"layout": "folder", "train": str(root / "train"), "lists": ["objects"], "validation": {"fraction": 0.5}}}
 
 
 def test_where_caches_lie(monkeypatch: pytest.MonkeyPatch) -> None:

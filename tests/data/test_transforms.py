@@ -16,7 +16,7 @@ from torch.testing import assert_close
 from torchvision import tv_tensors
 from torchvision.transforms.v2 import functional as F
 
-from graphnas.data.tensors import PerSample, as_float, horizontal_flip, image_value, plain, resize, target_value
+from graphnas.data.tensors import PerSample, adjusted, as_float, crop, horizontal_flip, image_value, plain, resize, target_value
 from graphnas.data.transforms import Transform, TransformError
 from graphnas.registry import transforms
 from graphnas.schema import Keyed, Spec
@@ -53,6 +53,32 @@ KINDS: dict[TargetKind, int] = {
     "vector_map": 3,
     "pixel_vector_map": 2,
 }
+
+
+def as_tv(value: Tensor) -> tv_tensors.TVTensor:
+    assert isinstance(value, tv_tensors.TVTensor)
+    return value
+
+
+@given(st.integers(0, 2**32), st.sampled_from(["bytes", "numbers"]))
+def test_what_every_epoch_does_is_torchvisions_bit_for_bit(seed: int, kind: str) -> None:
+    draw, values = Random(seed), every_kind(13, 17)
+    values[0] = image_value((255 * plain(values[0])).to(torch.uint8)) if kind == "bytes" else values[0]
+    top, left = draw.randrange(4), draw.randrange(5)
+    for value in [*values, target_value(torch.randn(3), "direction"), target_value(torch.tensor(3), "sample")]:
+        window, expected = crop(value, top, left, 9, 12), as_tv(F.crop(value, top, left, 9, 12))
+        assert type(window) is type(expected)
+        assert_close(plain(window), plain(expected), rtol=0, atol=0, equal_nan=True)
+        assert_close(plain(horizontal_flip(window)), plain(as_tv(F.horizontal_flip(expected))), rtol=0, atol=0, equal_nan=True)
+    changes = [("brightness", draw.uniform(0, 2)), ("contrast", draw.uniform(0, 2)), ("saturation", draw.uniform(0, 2)), ("hue", 0.1)]
+    draw.shuffle(changes)
+    image = crop(values[0], top, left, 9, 12)
+    expected = as_tv(F.to_dtype(image, torch.float32, scale=True))
+    for what, amount in changes:
+        expected = getattr(F, f"adjust_{what}")(expected, amount)
+    changed = adjusted(image, changes)
+    assert type(changed) is type(expected) is tv_tensors.Image
+    assert plain(changed).equal(plain(expected))
 
 
 def sample(height: int = 6, width: int = 8) -> list[Any]:
