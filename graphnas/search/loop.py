@@ -14,6 +14,7 @@ from torch import Tensor
 from graphnas.data import Data
 from graphnas.errors import RunError
 from graphnas.search import checkpoint, faults, random_state
+from graphnas.search.alone import Alone
 from graphnas.search.budget import Budget
 from graphnas.search.cutting import LiveCutting
 from graphnas.search.draw import Draw, draws
@@ -47,6 +48,7 @@ class Phase:
             and leave the update out.
         cutting: Cuts links at the end of epochs; ``None`` to keep all.
         watched: What is written down beside the metrics.
+        alone: Trains the primary alone once nothing else counts; ``None`` to train all to the end.
     """
 
     name: str
@@ -62,6 +64,7 @@ class Phase:
     on_nan: Literal["stop", "skip", "rewind"] = "stop"
     watched: Watched | None = None
     cutting: LiveCutting | None = None
+    alone: Alone | None = None
 
 
 @dataclass(frozen=True)
@@ -107,6 +110,7 @@ class Loop:
         self._phase = phase
         self._around = surroundings
         self._state = State()
+        self._learner = phase.learner
         self._best: dict[str, Tensor] = {}
         self._saved: tuple[Path, int] | None = None  # the last good checkpoint and its step
         self._logged = 0  # how much of the log belongs to it
@@ -154,7 +158,7 @@ class Loop:
     def _epoch(self, started: float) -> None:
         """Updates until the epoch or the phase ends."""
         phase, state = self._phase, self._state
-        phase.learner.network.train()
+        self._learner.network.train()
         clock = time.monotonic()
         for batches in self._batches():
             rate = self._update(batches)
@@ -168,6 +172,7 @@ class Loop:
                 state.position = 0
                 phase.learner.balance.after_epoch()
                 self._cut_what_is_due()
+                self._go_alone_if_due()
             self._around.report(Progress(phase.name, state.step, phase.budget.steps))
             self._measure(batches, epoch_ended=ended)
             self._write(rate, epoch_ended=ended, last=last)
@@ -190,6 +195,22 @@ class Loop:
             place = f"{phase.name}, step {state.step}"
             self._around.report(Progress(phase.name, state.step, phase.budget.steps, f"{place}: {line}"))
 
+    def _go_alone_if_due(self) -> None:
+        """From an epoch's end on; what is saved later says so."""
+        phase, state = self._phase, self._state
+        progress = state.step / phase.budget.steps
+        if state.alone or progress == 1 or phase.alone is None or not phase.alone.due(progress):
+            return
+        state.alone = True
+        self._set_learner()
+        line = f"{phase.name}, step {state.step}: {phase.alone.line()}"
+        self._around.report(Progress(phase.name, state.step, phase.budget.steps, line))
+
+    def _set_learner(self) -> None:
+        """All that the phase trains, or the primary alone."""
+        phase = self._phase
+        self._learner = phase.alone.left() if self._state.alone and phase.alone is not None else phase.learner
+
     def _cut(self, ids: list[str]) -> None:
         if self._phase.cutting is not None:
             self._phase.cutting.set(ids)
@@ -197,7 +218,8 @@ class Loop:
     def _batches(self) -> Iterator[Draw]:
         """The rest of this epoch."""
         phase, around = self._phase, self._around
-        epoch, size, extra = phase.budget.first_epoch + self._state.epoch, phase.batch_size, phase.auxiliary_batch_size
+        epoch, size = phase.budget.first_epoch + self._state.epoch, phase.batch_size
+        extra = 0 if self._state.alone else phase.auxiliary_batch_size
         workers, start = around.workers, self._state.position
         return draws(around.data, phase.budget, epoch, start=start, batch_size=size, auxiliary_batch_size=extra, workers=workers)
 
@@ -213,7 +235,7 @@ class Loop:
         buffers = [(buffer, buffer.clone()) for buffer in learner.network.buffers()] if phase.on_nan == "skip" else []
         try:
             with faults.memory_explained(self._place()), faults.one_value_explained(self._place(), learner.network):
-                losses = _step(learner, batches, state.step / steps)
+                losses = _step(self._learner, batches, state.step / steps)
         except NotFinite as error:
             self._not_finite(error, batches)
             for buffer, before in buffers:
@@ -268,7 +290,8 @@ class Loop:
         """Compare the gradients of the tasks, if that is asked for and it is time to: no part of training, nor of its time."""
         state, every = self._state, None if self._phase.watched is None else self._phase.watched.gradients_every
         epoch = state.epoch if epoch_ended else state.epoch + 1
-        if every is not None and due(every, state.step, epoch if epoch_ended else None, time.monotonic() - self._measured_at):
+        waited = time.monotonic() - self._measured_at
+        if every is not None and not state.alone and due(every, state.step, epoch if epoch_ended else None, waited):
             with faults.memory_explained(f"{self._place()}, comparing gradients"):
                 self._recorder.gradients(batches.weights[0], epoch, state.step)
             self._measured_at = time.monotonic()
@@ -280,8 +303,8 @@ class Loop:
         report = None
         if phase.validation is not None and (last or due(phase.evaluate_every, state.step, state.epoch if epoch_ended else None, waited)):
             with faults.memory_explained(f"{phase.name}, evaluation after step {state.step}"):
-                report = phase.validation.evaluate()
-            phase.learner.network.train()
+                report = phase.validation.evaluate(alone=state.alone)
+            self._learner.network.train()
             self._evaluated_at = time.monotonic()
             self._select(report, phase.validation)
         if epoch_ended or report is not None:
@@ -343,6 +366,7 @@ class Loop:
         stem, saved = max(mine, key=lambda pair: pair[1].values["state"]["step"])
         self._state, self._best = restored(saved, self._phase.learner, stem)
         self._cut(self._state.cut)
+        self._set_learner()
         self._saved, self._logged = (stem, self._state.step), saved.values["log_bytes"]
         if saved.note is not None:
             self._around.report(Progress(self._phase.name, self._state.step, self._phase.budget.steps, saved.note))
@@ -351,7 +375,7 @@ class Loop:
 def _step(learner: Learner, batches: Draw, progress: float) -> dict[str, float]:
     if learner.before_step is not None:
         learner.before_step(progress)
-    if batches.alphas:
+    if batches.alphas and learner.alphas is not None:
         return alternate_step(learner, batches.alphas, batches.weights, progress)
     if batches.step_alphas or learner.alphas is None:
         return joint_step(learner, batches.weights, progress)

@@ -31,6 +31,7 @@ class State:
         at_zero: Link that is not cut -> epochs in a row after which its gates were exactly zero.
         cut: Ids of the links that were cut while training, in that order.
         best_cut: Those of them that were cut in what was selected so far.
+        alone: Whether the primary goes on alone.
         train_seconds: Of training alone.
         total_seconds: With evaluation and checkpoints.
     """
@@ -45,6 +46,7 @@ class State:
     at_zero: dict[str, int] = field(default_factory=dict[str, int])
     cut: list[str] = field(default_factory=list[str])
     best_cut: list[str] = field(default_factory=list[str])
+    alone: bool = False
     train_seconds: float = 0.0
     total_seconds: float = 0.0
 

@@ -11,7 +11,7 @@ A task without labels in a batch contributes nothing: its loss is not computed.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 
@@ -94,6 +94,7 @@ def joint_step(learner: Learner, batch: Batch | Sequence[Batch], progress: float
     """
     optimizers = [learner.weights, *([learner.alphas] if learner.alphas is not None else [])]
     alphas = [] if learner.alphas is None else parameters(learner.alphas)
+    _look(learner, batch)
     values = _step(learner, batch, progress, optimizers, alphas, held_out=batch)
     _after_alphas(learner, progress)
     return values
@@ -103,6 +104,7 @@ def weight_step(
     learner: Learner, batch: Batch | Sequence[Batch], progress: float, *, held_out: Batch | Sequence[Batch] | None = None
 ) -> dict[str, float]:
     """One update of the weights alone; ``held_out`` is what the balance may look at that this does not train on."""
+    _look(learner, batch)
     with frozen([] if learner.alphas is None else parameters(learner.alphas)):
         return _step(learner, batch, progress, [learner.weights], [], held_out=batch if held_out is None else held_out)
 
@@ -118,6 +120,7 @@ def alternate_step(
         NotFinite: A loss is not a finite number; its half was not updated.
     """
     assert learner.alphas is not None, "without alphas every batch is for the weights"
+    _look(learner, alpha_batch)
     with frozen(parameters(learner.weights)), batch_norm_frozen(learner.network, enabled=learner.freeze_batch_norm):
         summed = _Summed(learner, _several(alpha_batch), progress, for_alphas=True)
         _descend(learner, summed, [learner.alphas], summed.ids)
@@ -141,11 +144,21 @@ def _step(
         _descend(learner, summed, optimizers, summed.ids)
         return summed.values
     assert len(batches) == 1, "refused when the spec is read"
-    losses, values = _losses(learner, batches[0])
+    with nullcontext() if learner.parts is None else learner.parts.several_ways_back():
+        losses, values = _losses(learner, batches[0])
     descent = _descent(learner, losses, progress, alphas, batches[0], _several(held_out)[0])
     if _descend(learner, lambda: learner.balance.backward(descent), optimizers, batches[0].ids):
         learner.balance.after_step(descent)
     return values
+
+
+def _look(learner: Learner, batch: Batch | Sequence[Batch]) -> None:
+    """Show the balance the losses of tasks that it has not seen, if it must know them beforehand."""
+    for one in _several(batch):
+        if learner.balance.unseen([task for task in learner.tasks if len(one.rows.get(task, ())) > 0]):
+            losses = _losses_again(learner, one)
+            _finite(losses, one)
+            learner.balance.see(losses)
 
 
 def _several(batch: Batch | Sequence[Batch]) -> Sequence[Batch]:
@@ -299,7 +312,8 @@ def _descent(
 
 def _losses_again(learner: Learner, batch: Batch) -> dict[str, Tensor]:
     """The losses of a batch at the weights as they are; running statistics and random numbers stay as they were."""
-    with random_state.given_back(learner.precision.device), batch_norm_frozen(learner.network, enabled=True), learner.precision.autocast():
+    held = batch_norm_frozen(learner.network, enabled=True)
+    with random_state.given_back(learner.precision.device), held, learner.precision.autocast():
         predictions = predict(learner.network, learner.precision.move(batch.inputs))
     return task_losses(predictions, batch, learner.tasks, learner.precision.device)
 

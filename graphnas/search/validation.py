@@ -66,13 +66,15 @@ class Validation:
     after: float | None
     cutting: LiveCutting | None = None
 
-    def evaluate(self) -> Report:
-        """Scores of now; networks are left in eval mode."""
-        alike = self.cutting is not None and self.cutting.complete
+    def evaluate(self, *, alone: bool = False) -> Report:
+        """Scores of now, of the primary alone where only that is still trained; networks are left in eval mode."""
+        alike = alone or (self.cutting is not None and self.cutting.complete)
+        tasks = {self.primary: self.tasks[self.primary]} if alone else self.tasks
         networks = {"network": self.network} | ({} if self.shipped is None or alike else {"shipped": self.shipped})
         found = score(
-            networks, self.tasks, self.data, "validation", batch_size=self.batch_size, workers=self.workers, precision=self.precision
-        )
+            networks, tasks, self.data, "validation",
+            batch_size=self.batch_size, precision=self.precision, workers=self.workers, losses=("network",),
+        )  # fmt: skip
         own = found["network"][self.primary].metrics[self.metric]
         if self.shipped is None:
             return Report(self.primary, found["network"], None, own, None)

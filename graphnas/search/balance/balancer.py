@@ -8,7 +8,7 @@ change neither dropout nor anything else that is random.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -99,6 +99,17 @@ class Balancer(ABC):
     def weighted_sum(self, losses: Mapping[str, Tensor], progress: float) -> Tensor:
         """What the alphas descend."""
 
+    def weightless(self, tasks: Collection[str], progress: float) -> frozenset[str]:
+        """Those of the tasks whose losses weigh nothing from this share of training to its end."""
+        return frozenset()
+
+    def unseen(self, tasks: Collection[str]) -> bool:
+        """Whether it must see the losses of these tasks, which have labels in a batch, before it can weigh them."""
+        return False
+
+    def see(self, losses: Mapping[str, Tensor]) -> None:  # noqa: B027
+        """Look at the losses of a batch, before anything is trained on it."""
+
     def named_parameters(self) -> dict[str, nn.Parameter]:
         """Parameters of its own that the optimizer of the weights trains, without weight decay."""
         return {}
@@ -133,6 +144,12 @@ class Combining(Balancer):
 
     def weighted_sum(self, losses: Mapping[str, Tensor], progress: float) -> Tensor:
         return self._balance.weighted_sum(losses, progress)
+
+    def weightless(self, tasks: Collection[str], progress: float) -> frozenset[str]:
+        if not self.linear:
+            return frozenset()
+        weight = self._balance.weight  # from zero to zero it is zero all the way: it is linear, and then constant
+        return frozenset(task for task in tasks if weight(task, progress) == 0 == weight(task, 1.0))
 
 
 def descend(total: Tensor | None, penalty: Tensor | None, scaler: torch.amp.GradScaler | None) -> bool:

@@ -13,7 +13,7 @@ from pydantic import Field, GetJsonSchemaHandler, model_validator
 from pydantic_core import CoreSchema
 from torch import Tensor
 
-from graphnas.schema import NonNegativeNumber, Spec, error_at, refuse
+from graphnas.schema import NonNegativeNumber, Share, Spec, error_at, refuse
 from graphnas.search.balance.balancer import Balancer, Combining, Setting
 
 
@@ -28,7 +28,9 @@ class LinearWeight(Spec):
     start: NonNegativeNumber = Field(examples=[12])
     """Weight at the first step."""
     end: NonNegativeNumber = Field(examples=[0])
-    """Weight at the end of training."""
+    """Weight from ``until`` on."""
+    until: Share = Field(default=1, examples=[0.6])
+    """Share of training at which it has come to ``end``."""
 
     @model_validator(mode="before")
     @classmethod
@@ -43,7 +45,7 @@ class LinearWeight(Spec):
 
     def at(self, progress: float) -> float:
         """The weight at a share of training."""
-        return self.start + (self.end - self.start) * progress
+        return self.end if progress >= self.until else self.start + (self.end - self.start) * progress / self.until
 
 
 class Balance(Spec, ABC):
@@ -62,7 +64,7 @@ class Balance(Spec, ABC):
     """Modules of optional packages that it needs; they come with ``graphnas[balances]``."""
 
     weights: dict[str, LinearWeight] = Field(default={}, examples=[{"normals": 3, "segmentation": {"start": 12, "end": 0}}])
-    """Task -> weight of its loss: a number, or {start, end}; a task that is not named weighs 1."""
+    """Task -> weight of its loss: a number, or {start, end, until}; a task that is not named weighs 1."""
 
     @abstractmethod
     def combine(self, losses: Mapping[str, Tensor], progress: float) -> Tensor:
