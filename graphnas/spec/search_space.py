@@ -13,7 +13,7 @@ from pydantic import AllowInfNan, BeforeValidator, Field, Strict, field_validato
 from graphnas.errors import Problem, suggest
 from graphnas.gates.base import GateFunction, Penalty
 from graphnas.ops.base import LinkOperation
-from graphnas.registry import gates, link_operations, penalties
+from graphnas.registry import balances, gates, link_operations, penalties
 from graphnas.schema import (
     Flag,
     Named,
@@ -201,6 +201,10 @@ class SearchSpaceSpec(Document):
     """Of every destination, or {primary: {...}, auxiliary: {...}}, by role or task; plain sums, if left out."""
     constraints: Constraints = Constraints()
     """What is proven before any training."""
+    balance: Annotated[Any, Named(balances, "type", default="sum")] | None = Field(
+        default=None, examples=[{"type": "label_ratio", "until": 0.6}]
+    )
+    """How losses are combined in a search that does not say."""
 
     @model_validator(mode="after")
     def _asymmetric(self) -> SearchSpaceSpec:

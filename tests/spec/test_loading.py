@@ -277,8 +277,8 @@ def test_fields_of_other_models_may_be_documents_too(files: Files, monkeypatch: 
 
 def test_every_preset_says_what_it_is() -> None:
     assert list(presets("search_space")) == [
-        "aux-g-layer", "aux-g-stage", "aux-head", "aux-nas", "aux-nas-all", "aux-nas-binary", "aux-nas-clamp", "aux-nas-mix",
-        "aux-nas-proximal", "aux-nas-random", "cross-stitch", "mtl-nas", "nddr", "single-task",
+        "aux-g-layer", "aux-g-stage", "aux-head", "aux-nas", "aux-nas-all", "aux-nas-auto", "aux-nas-binary", "aux-nas-clamp",
+        "aux-nas-mix", "aux-nas-proximal", "aux-nas-random", "cross-stitch", "mtl-nas", "nddr", "single-task",
     ]  # fmt: skip
     assert presets("search") == {}
     for kind in ("search_space", "network", "task_pair"):
