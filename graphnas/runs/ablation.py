@@ -106,7 +106,7 @@ def ablate_links(
     spec = trained.spec
     found = score(
         {"": net, **{link.id: Without(net, link) for link in links}}, tasks, trained.data, "validation",
-        batch_size=spec.training.evaluation_batch_size, workers=spec.runtime.workers, precision=trained.precision,
+        batch_size=spec.training.evaluation_batch_size, workers=spec.runtime.workers, precision=trained.precision, losses=(),
     )  # fmt: skip
     effects = [_effect(link, found[""], found[link.id], tasks, (primary, trained.judge.metric)) for link in links]
     return [effect for effect in effects if effect is not None]

@@ -98,7 +98,7 @@ def _measure(done: Finished, pruned: Pruned) -> dict[str, Any]:
     if split is not None:
         size = main.spec.training.evaluation_batch_size
         workers = main.spec.runtime.workers
-        found = score(networks, main.tasks, main.data, split, batch_size=size, precision=main.precision, workers=workers)
+        found = score(networks, main.tasks, main.data, split, batch_size=size, precision=main.precision, workers=workers, losses=())
     metric = main.judge.metric
     gap = None
     if found:

@@ -7,10 +7,10 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from graphnas.compiler import Supernet
-from graphnas.data import Data
+from graphnas.data import Batch, Data
 from graphnas.data.dataset import Split
 from graphnas.search.precision import Precision
 from graphnas.search.prediction import predict
@@ -24,7 +24,7 @@ class Scores:
 
     Args:
         metrics: Name -> value.
-        loss: Mean over the samples; ``None`` if no sample has the task's label.
+        loss: Mean over the samples; ``None`` if nobody asked for it.
         samples: How many have it.
     """
 
@@ -42,6 +42,7 @@ def score(
     batch_size: int,
     precision: Precision,
     workers: int = 0,
+    losses: Collection[str] | None = None,
 ) -> dict[str, dict[str, Scores]]:
     """Evaluate networks side by side in one pass over a split.
 
@@ -55,10 +56,11 @@ def score(
         batch_size: Samples in a batch.
         precision: Device and number format.
         workers: Processes that load them.
+        losses: The networks whose losses are wanted beside their metrics; all, if left out.
     Returns:
         Network -> task -> scores.
     """
-    pass_over = _Pass(networks, data, batch_size, precision, workers)
+    pass_over = _Pass(networks, data, batch_size, precision, workers, frozenset(networks if losses is None else losses))
     found: dict[str, dict[str, _Tally]] = {}
     if split == "test":
         choosing = {task: kind for task, kind in tasks.items() if kind.chooses and data.sizes()["validation"].get(task)}
@@ -76,6 +78,7 @@ class _Pass:
     batch_size: int
     precision: Precision
     workers: int
+    losses: frozenset[str]
 
     def tallies(
         self, split: Split, tasks: Mapping[str, TaskType], before: Mapping[str, Mapping[str, _Tally]]
@@ -94,13 +97,19 @@ class _Pass:
                     with precision.autocast():
                         predictions = predict(parts.of(network, labeled), inputs)
                     known = {task: kind for task, kind in labeled.items() if task in predictions}
-                    losses = task_losses(predictions, batch, known, precision.device)
-                    for task, loss in losses.items():
-                        rows = batch.rows[task].to(precision.device)
+                    losses = task_losses(predictions, batch, known, precision.device) if name in self.losses else {}
+                    for task in known:
                         if task not in tallies[name]:
                             tallies[name][task] = _Tally(tasks[task], before.get(name, {}).get(task))
-                        tallies[name][task].add(predictions[task].float()[rows], batch.targets[task].to(precision.device), float(loss))
+                        tallies[name][task].add(*self._of_labeled(predictions[task], batch, task), losses.get(task))
         return tallies
+
+    def _of_labeled(self, prediction: Tensor, batch: Batch, task: str) -> tuple[Tensor, Tensor]:
+        """The predictions of the samples that have a task's label, and their targets, on the device."""
+        rows, device = batch.rows[task], self.precision.device
+        if len(rows) != len(prediction):
+            prediction = prediction[rows.to(device)]
+        return prediction.float(), batch.targets[task].to(device)
 
 
 class _Labeled:
@@ -127,12 +136,13 @@ class _Tally:
         self._metrics = task.new_metrics()
         if before is not None:
             self._metrics.use(before.found())
-        self._loss = 0.0
+        self._loss: float | None = None
         self._samples = 0
 
-    def add(self, prediction: torch.Tensor, target: torch.Tensor, loss: float) -> None:
+    def add(self, prediction: Tensor, target: Tensor, loss: Tensor | None) -> None:
         self._metrics.update(prediction, target)
-        self._loss += loss * len(target)
+        if loss is not None:
+            self._loss = (self._loss or 0.0) + float(loss) * len(target)
         self._samples += len(target)
 
     def found(self) -> Mapping[str, float]:
@@ -140,7 +150,7 @@ class _Tally:
         return self._metrics.found()
 
     def scores(self) -> Scores:
-        return Scores(self._metrics.compute(), self._loss / self._samples, self._samples)
+        return Scores(self._metrics.compute(), None if self._loss is None else self._loss / self._samples, self._samples)
 
 
 def better(value: float, than: float | None, direction: str) -> bool:
