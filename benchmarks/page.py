@@ -90,9 +90,20 @@ def compile_scaling(figures: Figures) -> str:
 
 
 def end_to_end(figures: Figures) -> str:
-    parts = sorted(figures["seconds"].items(), key=lambda pair: -pair[1])
-    rows = [[part, f"{seconds:.2f}", f"{seconds / figures['whole']:.1%}"] for part, seconds in parts]
-    return f"{table(['part', 's', 'share'], rows)}\n\nOutside of forward, backward and optimizer: **{figures['outside']:.1%}**."
+    whole = sum(row["busy_s"] for row in figures["rows"])
+    rows = [
+        [
+            "within the epochs" if row["within"] else "once", row["part"],
+            f"{row['busy_s']:.2f}", f"{row['busy_s'] / whole:.1%}", f"{row['wall_s']:.2f}",
+        ]
+        for row in figures["rows"]
+    ]  # fmt: skip
+    outside = figures["outside"]
+    said = (
+        f"Outside of forward, backward and optimizer: **{outside['epoch']:.1%}** of an epoch; {outside['search']:.1%} of the whole search"
+        f" of {figures['steps']} steps, {outside['full']:.1%} of one of {figures['full_steps']}, computed from it."
+    )
+    return f"{table(['when', 'part', 'processor s', 'share', 'wall s'], rows)}\n\n{said}"
 
 
 def loader(figures: Figures) -> str:
