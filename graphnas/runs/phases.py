@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, cast
 
 from torch import nn
@@ -12,6 +12,7 @@ from graphnas.compiler import Supernet
 from graphnas.data import Data
 from graphnas.graph.links import Direction
 from graphnas.prune import changed_at_inference, cut_view, links_to_cut
+from graphnas.search.alone import Alone
 from graphnas.search.balance import Balance, Balancer, Setting, WeightedSum
 from graphnas.search.budget import Budget, budget, same_labels
 from graphnas.search.cutting import LiveCutting
@@ -119,7 +120,9 @@ class Trained:
         """How little of the network a step runs, and keeps."""
         runtime, apart = self.spec.runtime, self.spec.runtime.heads == "apart"
         leave_out = self.spec.training.leave_out
-        return Parts(self.net, leave_out, self.precision.device, apart=apart, low_memory=runtime.memory == "low", compiled=runtime.compile)
+        return Parts(
+            self.net, leave_out, self.precision.device, apart=apart, low_memory=runtime.memory == "low", compiled=runtime.compile_mode
+        )
 
     def cutting(self) -> LiveCutting | None:
         """Of links that converge to zero, while training; ``None`` where there are none, or they are to stay."""
@@ -159,10 +162,11 @@ class Trained:
             parts=self.parts(),
         )
         auxiliary = training.auxiliary_batch_size if len(net.tasks) > 1 else 0
-        return self._phase(
+        phase = self._phase(
             name, learner, length, auxiliary, optimizers.weights.schedule, alpha_spec.schedule, self.shipped(), gate_means(net),
             watched=self.watched(),
         )  # fmt: skip
+        return replace(phase, alone=Alone(net, learner)) if training.finish_alone and len(net.tasks) > 1 else phase
 
     def watched(self) -> Watched:
         """What is written down beside the metrics: the gates of every link; how the tasks' gradients agree, where there are several."""

@@ -70,7 +70,7 @@ def memory_explained(place: str) -> Generator[None]:
     Args:
         place: The phase and step.
     Raises:
-        RunError: There is too little memory; names the settings that need less of it.
+        RunError: There is too little memory, or what torch.compile made fails; names the settings that do without.
     """
     try:
         yield
@@ -80,6 +80,8 @@ def memory_explained(place: str) -> Generator[None]:
         if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
             said = " ".join(str(error).split())[:200]
             raise RunError(f"{place}: torch.compile fails: {said}", fix="runtime: {compile: false}") from error
+        if "CUDAGraphs" in str(error):
+            raise RunError(f"{place}: CUDA graphs fail: {' '.join(str(error).split())[:200]}", fix="runtime: {compile: true}") from error
         if "can't allocate memory" not in str(error) and "out of memory" not in str(error):
             raise
         raise _out_of_memory(place, error) from error

@@ -26,6 +26,7 @@ from graphnas.compiler.segments import by_stage
 from graphnas.compiler.views import needed_nodes, outputs_of, view_of
 from graphnas.search.prediction import own_inputs
 from graphnas.search.traces import Traces, traces
+from graphnas.spec.search import CUDA_GRAPHS
 
 _Key = tuple[frozenset[str], bool]
 
@@ -39,7 +40,7 @@ class Parts:
         device: Where it runs.
         apart: Whether heads may be run one after the other.
         low_memory: Whether what lies between the ends of stages is computed again on the way back.
-        compiled: Whether ``torch.compile`` compiles what is run; not with ``low_memory``.
+        compiled: The mode in which ``torch.compile`` compiles what is run, if it does; not with ``low_memory``.
     """
 
     def __init__(
@@ -50,7 +51,7 @@ class Parts:
         *,
         apart: bool = True,
         low_memory: bool = False,
-        compiled: bool = False,
+        compiled: str | None = None,
     ) -> None:
         self._net = net
         self._leave_out = leave_out
@@ -58,6 +59,7 @@ class Parts:
         self._apart = apart
         self._low_memory = low_memory
         self._compile = compiled
+        self._replays = compiled in CUDA_GRAPHS
         self._compiled: dict[_Key, fx.GraphModule] = {}
         self._graph: fx.Graph = net.graph
         self._made: dict[_Key, fx.GraphModule] = {}
@@ -78,9 +80,10 @@ class Parts:
         key = (frozenset(tasks), statistics)
         if self._low_memory and key not in self._in_segments:
             self._in_segments[key] = self._segments(part, part, inputs, statistics, last=False)
-        if self._compile and key not in self._compiled:
-            self._compiled[key] = self._to_compile(part)
-        return self._compiled[key] if self._compile else self._in_segments[key] if self._low_memory else part
+        if self._compile is not None and key not in self._compiled:
+            self._compiled[key] = self._to_compile(part, self._compile)
+        self._begin()
+        return self._compiled[key] if self._compile is not None else self._in_segments[key] if self._low_memory else part
 
     def heads(self, tasks: Collection[str], inputs: Mapping[str, Tensor], *, statistics: bool) -> Heads | None:
         """The same as a trunk and heads; ``None`` where that can't be, or is not wanted. Arguments as for ``network``."""
@@ -94,10 +97,19 @@ class Parts:
                 self._guard(made.trunk, part)
             if made is not None and self._low_memory:
                 made = replace(made, trunk=self._segments(made.trunk, part, inputs, statistics, last=True))
-            for module in () if made is None or not self._compile else (made.trunk, *made.heads.values()):
-                module.compile()  # pyright: ignore[reportUnknownMemberType]
+            for module in () if made is None or self._compile is None else (made.trunk, *made.heads.values()):
+                module.compile(mode=self._compile)  # pyright: ignore[reportUnknownMemberType]
             self._heads[key] = made
+        self._begin()
         return self._heads[key]
+
+    def _begin(self) -> None:
+        """What CUDA graphs hold of the batch before may be written over, and nothing of this one, until the next asks for its network.
+
+        Else torch takes each way back for the end of a step, also that of a first head, and gives up what the trunk has kept for its own.
+        """
+        if self._replays:
+            torch.compiler.cudagraph_mark_step_begin()
 
     def reached_by_alphas(self) -> frozenset[str]:
         """The tasks whose predictions depend on alphas that the alpha steps train."""
@@ -144,13 +156,13 @@ class Parts:
             self._guard(made, whole)
         return made
 
-    def _to_compile(self, part: fx.GraphModule) -> fx.GraphModule:
+    def _to_compile(self, part: fx.GraphModule, mode: str) -> fx.GraphModule:
         """A part that is compiled when it first runs; the supernet itself, which is evaluated and copied too, stays as it is."""
         made = part
         if part is self._net:
             made = view_of(part, outputs_of(part.graph)).train()
             self._guard(made, part)
-        made.compile()  # pyright: ignore[reportUnknownMemberType]
+        made.compile(mode=mode)  # pyright: ignore[reportUnknownMemberType]
         return made
 
     def _traces_of(self, inputs: Mapping[str, Tensor], statistics: bool) -> Traces:

@@ -11,7 +11,7 @@ A task without labels in a batch contributes nothing: its loss is not computed.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -144,8 +144,7 @@ def _step(
         _descend(learner, summed, optimizers, summed.ids)
         return summed.values
     assert len(batches) == 1, "refused when the spec is read"
-    with nullcontext() if learner.parts is None else learner.parts.several_ways_back():
-        losses, values = _losses(learner, batches[0])
+    losses, values = _losses(learner, batches[0])
     descent = _descent(learner, losses, progress, alphas, batches[0], _several(held_out)[0])
     if _descend(learner, lambda: learner.balance.backward(descent), optimizers, batches[0].ids):
         learner.balance.after_step(descent)

@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import InitErrorDetails
 
 from graphnas.errors import suggest
 from graphnas.registry import balances
-from graphnas.schema import FilePath, Flag, Named, NonNegativeInt, PositiveInt, PositiveNumber, Share, Spec, Text, error_at, located, refuse
+from graphnas.schema import (
+    FilePath,
+    Flag,
+    Named,
+    NonNegativeInt,
+    PositiveInt,
+    PositiveNumber,
+    Share,
+    Spec,
+    Text,
+    error_at,
+    located,
+    problem,
+    refuse,
+)
 from graphnas.spec.document import Document
 from graphnas.spec.network import NetworkSpec
 from graphnas.spec.optimizer import Optimizer, Schedule
@@ -18,6 +32,7 @@ from graphnas.spec.search_space import SearchSpaceSpec
 from graphnas.spec.task_pair import TaskPairSpec
 
 __all__ = [
+    "CUDA_GRAPHS",
     "AlphaStep",
     "CutLinks",
     "Every",
@@ -31,6 +46,12 @@ __all__ = [
     "Select",
     "Training",
 ]
+
+
+CompileMode = Literal["default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"]
+"""Those of torch.compile."""
+CUDA_GRAPHS = frozenset({"reduce-overhead", "max-autotune"})
+"""The modes that replay CUDA graphs, whose results stand in the same memory each time."""
 
 
 class NetworkUse(Spec):
@@ -168,6 +189,8 @@ class Training(Spec):
     """Whether what a batch's losses do not need is left out: exact, where it has no running statistics and draws nothing; always; never."""
     cut_links: CutLinks = Field(default=CutLinks(), examples=[{"patience": 2}, "never"])
     """When links are cut while training goes on."""
+    finish_alone: Flag = True
+    """Whether the primary goes on alone once auxiliaries weigh nothing for the rest of training and no link leads into it."""
     select: Select = Field(default=Select(), examples=[{"metric": "mean_angle", "after": "ramp_end"}])
     """Which weights become the artifact; the last, if left out."""
     evaluate_every: Every = Field(default=Every(epochs=1), examples=[{"epochs": 5}])
@@ -181,6 +204,12 @@ class Training(Spec):
     def _one(self) -> Training:
         refuse(_one_length(self.epochs, self.steps))
         return self
+
+
+def _known_mode(value: Any) -> Any:
+    if isinstance(value, str) and value not in get_args(CompileMode):
+        raise problem(f"torch.compile has no mode {value!r}", suggest(value, get_args(CompileMode)))
+    return value
 
 
 class Runtime(Spec):
@@ -202,14 +231,20 @@ class Runtime(Spec):
     """Threads of torch on the CPU; torch's own choice, if left out."""
     checkpoint_every: Every = Field(default=Every(epochs=1), examples=[{"minutes": 10}])
     """How often a checkpoint is written; every epoch, if left out."""
-    compile: Flag = False
-    """Whether torch.compile compiles what training runs: minutes at the start, and after links are cut; results differ by rounding."""
+    compile: Annotated[Flag | CompileMode, BeforeValidator(_known_mode)] = Field(default=False, examples=[True, "reduce-overhead"])
+    """Whether torch.compile compiles what training runs, or in which of its modes: minutes at the start, and after links are cut; results
+    differ by rounding, and where dropout draws. reduce-overhead and max-autotune replay CUDA graphs on a GPU."""
     memory: Literal["normal", "low"] = "normal"
     """low: what was computed within a stage is computed again on the way back instead of kept; the same results, slower, in less memory."""
     heads: Literal["apart", "together"] = "apart"
     """apart: one head after the other, forward and back, in less memory; together: all forward, then all back. Results are alike."""
     log_gradients: Every | None = Field(default=None, examples=[{"epochs": 1}])
     """How often the gradients of the tasks are compared (cosines, in gradients.jsonl); never, if left out."""
+
+    @property
+    def compile_mode(self) -> str | None:
+        """The mode of torch.compile; ``None`` where nothing is compiled."""
+        return self.compile if isinstance(self.compile, str) else "default" if self.compile else None
 
     @model_validator(mode="after")
     def _one_of_two(self) -> Runtime:
@@ -220,8 +255,15 @@ class Runtime(Spec):
         return self
 
 
-def _sum() -> Any:
-    return balances.get("sum")()
+_AS_THE_SPACE_SAYS = object()
+
+
+def _balance(value: Any, info: ValidationInfo) -> Any:
+    """Left out: that of the space, where there are losses to combine; else their sum."""
+    if value is not _AS_THE_SPACE_SAYS:
+        return value
+    own = getattr(info.data.get("space"), "balance", None)
+    return own if own is not None and len(_tasks(info)) > 1 else balances.get("sum")()
 
 
 class SearchSpec(Document):
@@ -240,10 +282,12 @@ class SearchSpec(Document):
     """Which links there may be: a file, a shipped one's name, or the spec itself."""
     start_from: Literal["scratch", "single-task"] = "scratch"
     """single-task: every task is trained alone first (the paper's setting)."""
-    balance: Annotated[Any, Named(balances, "type", default="sum")] = Field(
-        default_factory=_sum, examples=[{"type": "sum", "weights": {"segmentation": {"start": 12, "end": 0}}}]
+    balance: Annotated[Any, Named(balances, "type", default="sum"), BeforeValidator(_balance)] = Field(
+        default_factory=lambda: _AS_THE_SPACE_SAYS,
+        validate_default=True,
+        examples=[{"type": "sum", "weights": {"segmentation": {"start": 12, "end": 0}}}],
     )
-    """How the tasks' losses are combined; their plain sum, if left out."""
+    """How the tasks' losses are combined; as the space says, else their plain sum, if left out."""
     training: Training = Field(examples=[{"epochs": 60, "batch_size": 8, "optimizers": {"weights": {"type": "adamw", "lr": 3e-3}}}])
     """How long, in which steps, with which optimizers."""
     runtime: Runtime = Runtime()
@@ -293,11 +337,22 @@ class SearchSpec(Document):
 
     @field_validator("runtime")
     @classmethod
-    def _gradients_to_compare(cls, value: Runtime, info: ValidationInfo) -> Runtime:
-        balance = info.data.get("balance")
+    def _gradients_as_needed(cls, value: Runtime, info: ValidationInfo) -> Runtime:
+        balance, training = info.data.get("balance"), info.data.get("training")
+        errors: list[InitErrorDetails] = []
         if value.precision == "float16" and getattr(balance, "compares_gradients", False):
             message = f"{getattr(balance, 'type', '')!r} compares gradients, which the scaler of float16 multiplies and leaves out"
-            refuse([error_at(("precision",), message, "precision: bfloat16")])
+            errors.append(error_at(("precision",), message, "precision: bfloat16"))
+        if value.compile_mode is not None and getattr(balance, "compares_gradients", False):
+            name = getattr(balance, "type", "")
+            message = f"{name!r} asks which weights a loss reaches: torch.compile gives zeros, not nothing, to the others"
+            errors.append(error_at(("compile",), message, "compile: false, or balance: sum"))
+        if value.compile_mode in CUDA_GRAPHS and isinstance(training, Training) and training.accumulate > 1:
+            message = (
+                f"CUDA graphs write a batch's gradients over those of the one before, and accumulate: {training.accumulate} adds them up"
+            )
+            errors.append(error_at(("compile",), message, "compile: true, or accumulate: 1"))
+        refuse(errors)
         return value
 
     @field_validator("space")

@@ -46,6 +46,13 @@ def test_what_is_left_out() -> None:
     assert (spec.runtime.device, spec.runtime.precision, spec.runtime.checkpoint_every) == ("auto", "float32", Every(epochs=1))
 
 
+def test_a_space_brings_the_balance_of_searches_that_name_none() -> None:
+    own = search(space="aux-nas-auto").balance
+    assert (own.type, own.until) == ("label_ratio", 0.6)
+    assert search(space="aux-nas-auto", balance="sum").balance.type == "sum"
+    assert search(space="aux-nas-auto", task_pair=PAIR | {"tasks": {"normals": PAIR["tasks"]["normals"]}}).balance.type == "sum"
+
+
 def test_a_search_may_choose_another_primary() -> None:
     spec = search(primary="seg", networks={"*": {"use": NETWORK}, "seg": {"use": NETWORK, "parameters": {"width": 2}}})
     assert (spec.primary_task, spec.auxiliaries) == ("seg", ("normals",))
@@ -73,6 +80,18 @@ def test_a_search_may_choose_another_primary() -> None:
         ({"balance": "pcgrad", "runtime": {"precision": "float16"}},
          "runtime.precision: 'pcgrad' compares gradients, which the scaler of float16 multiplies and leaves out\n"
          "  fix: precision: bfloat16"),
+        ({"runtime": {"compile": "reduce-overhead"},
+          "training": {"epochs": 1, "batch_size": 1, "accumulate": 4, "optimizers": {"weights": {"type": "sgd", "lr": 1}}}},
+         "runtime.compile: CUDA graphs write a batch's gradients over those of the one before, and accumulate: 4 adds them up\n"
+         "  fix: compile: true, or accumulate: 1"),
+        ({"balance": "pcgrad", "runtime": {"compile": True, "precision": "float16"}},
+         "runtime.compile: 'pcgrad' asks which weights a loss reaches: torch.compile gives zeros, not nothing, to the others\n"
+         "  fix: compile: false, or balance: sum\n"
+         "runtime.precision: 'pcgrad' compares gradients, which the scaler of float16 multiplies and leaves out\n"
+         "  fix: precision: bfloat16"),
+        ({"runtime": {"compile": "reduce-overheads"}},
+         "runtime.compile: torch.compile has no mode 'reduce-overheads'\n  fix: did you mean 'reduce-overhead'?"),
+        ({"runtime": {"compile": 1}}, None),
         ({"space": {"links": [{"direction": "sge -> primary", "operations": ["conv1x1"], "converges_to": "zero"}]}},
          "links[0].direction: unknown role or task 'sge'\n  fix: did you mean 'seg'?"),
         ({"space": {"links": [{"direction": "seg -> normals", "operations": ["conv1x1"], "converges_to": "free"}]}},
