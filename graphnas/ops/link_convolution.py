@@ -6,12 +6,12 @@ import math
 from typing import Annotated, Any, Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from graphnas.graph.types import ValueType
 from graphnas.ops.adapter import AdaptedOperation, Adapter, adapter
 from graphnas.ops.base import LinkModule
+from graphnas.ops.gated_map import gated_map
 from graphnas.ops.rules import Checked
 from graphnas.schema import problem
 
@@ -75,11 +75,7 @@ class ConvolutionLink(LinkModule):
         self.weight = nn.Parameter(weight.flatten(1) if kernel_size == 1 else weight)
 
     def forward(self, source: Tensor, gate: Tensor | float, destination: Tensor) -> Tensor:
-        weight = gate * self.weight
-        if not self.way.spatial:
-            return F.linear(source, weight)
-        kernel = weight[:, :, None, None] if weight.dim() == 2 else weight
-        return self.way(source, lambda x: F.conv2d(x, kernel, padding=kernel.shape[-1] // 2), destination)
+        return self.way(source, lambda x: gated_map(x, self.weight, gate, spatial=self.way.spatial), destination)
 
     def weight_norm(self) -> Tensor:
         """Frobenius norm over that of the identity: |k| for k times the identity."""
