@@ -7,18 +7,20 @@ step alone.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from graphnas.graph.globs import matches
+from graphnas.search.fused import SGD, Adam, AdamW, is_dense
 from graphnas.spec.optimizer import Optimizer, Schedule, optimizer_classes
 
 Named = Iterable[tuple[str, nn.Parameter]]
-_FUSED = {"adam": frozenset({"cpu", "cuda"}), "adamw": frozenset({"cpu", "cuda"}), "sgd": frozenset({"cpu", "cuda"})}
-"""Optimizer -> device types for which torch has fused kernels, in every version that graphnas runs with."""
+_FUSED: Mapping[str, Callable[..., torch.optim.Optimizer]] = {"adam": Adam, "adamw": AdamW, "sgd": SGD}
+"""Optimizers for which torch has fused kernels on these devices, in every version that graphnas runs with."""
+_DEVICES = ("cpu", "cuda")
 
 
 def build_optimizer(spec: Optimizer, parameters: Named, of_balance: Named = ()) -> torch.optim.Optimizer:
@@ -44,16 +46,22 @@ def build_optimizer(spec: Optimizer, parameters: Named, of_balance: Named = ()) 
     for group in groups:
         group["initial_lr"] = group.get("lr", spec.lr)
     given = dict(spec.model_extra or {})
-    chosen = {"fused": True} if _fused(spec.type, groups, given) else {}
-    return optimizer_classes()[spec.type](groups, lr=spec.lr, **chosen, **given)
+    if _fused(spec.type, groups, given):
+        return _FUSED[spec.type](groups, lr=spec.lr, fused=True, **given)
+    return optimizer_classes()[spec.type](groups, lr=spec.lr, **given)
 
 
 def _fused(kind: str, groups: Iterable[Mapping[str, Any]], given: Mapping[str, Any]) -> bool:
-    """Whether torch has one kernel for all of a step, and nobody chose otherwise."""
+    """Whether torch has one kernel for all of a step that fits these parameters, and nobody chose otherwise."""
     parameters = [parameter for group in groups for _, parameter in group["params"]]
     chosen = any(name in fields for fields in (given, *groups) for name in ("fused", "foreach", "differentiable"))
-    devices = _FUSED.get(kind, frozenset())
-    return bool(parameters) and not chosen and all(p.device.type in devices and p.is_floating_point() for p in parameters)
+    fitting = all(p.device.type in _DEVICES and p.is_floating_point() and _fits(kind, p) for p in parameters)
+    return kind in _FUSED and bool(parameters) and not chosen and fitting
+
+
+def _fits(kind: str, parameter: Tensor) -> bool:
+    """Whether the kernel knows how the parameter lies in memory: on the CPU that is what ``search.fused`` is about."""
+    return parameter.device.type != "cpu" or parameter.is_contiguous() or (kind != "sgd" and is_dense(parameter))
 
 
 def unmatched(spec: Optimizer, names: Iterable[str]) -> list[str]:

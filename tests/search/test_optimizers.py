@@ -38,7 +38,7 @@ def test_groups_by_glob_with_and_without_the_branch() -> None:
         }
     )
     made = build_optimizer(spec, network().named_parameters())
-    assert type(made) is torch.optim.AdamW
+    assert isinstance(made, torch.optim.AdamW)
     found = {tuple(group["param_names"]): (group["lr"], group["weight_decay"], group["initial_lr"]) for group in made.param_groups}
     assert found == {
         ("branches.normals.head.weight", "branches.normals.head.bias"): (1e-3, 0.05, 1e-3),
