@@ -116,7 +116,7 @@ class FeaturePyramid(nn.Module):
         for index in finer:
             lateral = self.lateral[index](features[index])
             x = lateral + resize(x, (lateral.shape[2], lateral.shape[3]))
-        x = self.predict(F.relu(self.norm(self.conv(x))))
+        x = self.predict(F.relu(self.norm(self.conv(x)), inplace=True))
         return resize(x, (x.shape[2] * self.scale, x.shape[3] * self.scale))
 
 

@@ -92,7 +92,7 @@ class Reassembly(nn.Module):
         assert coarser is not None
         x = self.conv1(_aligned(coarser, (2 * coarser.shape[2], 2 * coarser.shape[3])))
         x = _aligned(x, (rows * self.patch_size, columns * self.patch_size))
-        return self.predict(F.relu(self.conv2(x)))
+        return self.predict(F.relu(self.conv2(x), inplace=True))
 
 
 class PlainFusion(nn.Module):
