@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import timm
 import torch
@@ -40,6 +40,7 @@ class Pair:
         batch: Samples in a batch.
         tower: The same network for a search by hand: (encoder, head).
         widths: Channels of every block's value.
+        memory_format: The setting of ``runtime.memory_format`` that graphnas runs it with.
     """
 
     encoder: Mapping[str, Any]
@@ -50,6 +51,7 @@ class Pair:
     batch: int
     tower: Callable[[nn.Module, nn.Module], Tower]
     widths: tuple[int, ...]
+    memory_format: Literal["contiguous", "channels_last"] = "contiguous"
 
     def spec(self, channels: int) -> NetworkSpec:
         """The network of a task."""
@@ -134,5 +136,6 @@ PAIRS = {
         batch=8,
         tower=ResNetTower,
         widths=(64, 64, 128, 128, 256, 256, 512, 512),
+        memory_format="channels_last",
     ),
 }

@@ -4,7 +4,8 @@
 
 Two equal branches (surface normals, 11 classes) with the links of Aux-NAS. The procedure by hand (benchmarks/reference/) is the paper's in
 plain PyTorch; with a checkout of github.com/ethanygao/Aux-NAS as --reference (needs einops) the authors' own code runs in turn as well, on
-the vision transformers, and ratios are to it. All descend the same losses by Adam, from random weights. Memory is the peak above the
+the vision transformers, and ratios are to it. All descend the same losses by Adam, from random weights. graphnas runs with what it offers
+for such networks: ``runtime: {memory_format: channels_last}`` for convolutional ones, which the table states. Memory is the peak above the
 model, each in a process of its own.
 """
 
@@ -26,7 +27,7 @@ from graphnas.prune import run_without
 from graphnas.search.balance import Setting, WeightedSum
 from graphnas.search.optimizers import build_optimizer
 from graphnas.search.parts import Parts
-from graphnas.search.precision import Precision
+from graphnas.search.precision import Precision, in_memory_format
 from graphnas.search.step import Learner, alternate_step, joint_step
 from graphnas.spec import SearchSpaceSpec
 from graphnas.spec.optimizer import Optimizer
@@ -65,7 +66,7 @@ def learner_of(net: gn.Supernet, alphas: str = "adam", *, low_memory: bool = Fal
 def woven(pair: Pair, space: str) -> gn.Supernet:
     loaded = gn.load_spec(space)
     assert isinstance(loaded, SearchSpaceSpec)
-    return pair.supernet(loaded)
+    return in_memory_format(pair.supernet(loaded), pair.memory_format)
 
 
 def alternating(pair: Pair, net: gn.Supernet, *, low_memory: bool = False) -> Step:
@@ -129,7 +130,7 @@ def main() -> None:
         print(measure.peak_mib(step_of(options.memory_of, PAIRS[options.pairs[0]], options)))
         return
     rows = []
-    print("pair | what | wall s | busy s | ratio | MiB | ratio")
+    print("pair | what | memory format | wall s | busy s | ratio | MiB | ratio")
     for name in options.pairs:
         pair = PAIRS[name]
         names = names_for(pair, options)
@@ -139,12 +140,14 @@ def main() -> None:
             what: measure.alone("search_step", "--memory-of", what, "--pairs", name, *reference) for what in names
         }  # fmt: skip
         for what in names:
-            row = {"pair": name, "what": LABELS[what], "against": LABELS[names[0]], **timings.row(what, names[0])}
+            memory_format = pair.memory_format if what in OURS else "contiguous"
+            row = {"pair": name, "what": LABELS[what], "memory_format": memory_format, "against": LABELS[names[0]]}
+            row |= timings.row(what, names[0])
             if memory:
                 row |= {"memory_mib": memory[what], "memory_ratio": memory[what] / memory[names[0]]}
             rows.append(row)
             shown = [row["wall_s"], row["busy_s"], row["ratio"], row.get("memory_mib", float("nan")), row.get("memory_ratio", float("nan"))]
-            print(" | ".join([name, LABELS[what], *(f"{value:.3g}" for value in shown)]), flush=True)
+            print(" | ".join([name, LABELS[what], memory_format, *(f"{value:.3g}" for value in shown)]), flush=True)
     measure.write(options, rows=rows)
 
 
