@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from graphnas.compare.methods import SINGLE, Method
+from graphnas.compare.methods import SINGLE
 from graphnas.compare.plan import Plan, Variant, checked_confidence, refuse_base, resolved, single_task
 from graphnas.errors import GraphNASError, Where
 from graphnas.spec import SearchSpec
@@ -80,7 +80,7 @@ def plan_arms(spec: str | Path, *, seeds: int = 5, overrides: Sequence[str] = ()
         raise GraphNASError(f"at least one seed is needed, got {seeds}", where=Where("--seeds"), fix="--seeds 5")
     confidence = checked_confidence(confidence, seeds)
     base = resolved(spec, overrides)
-    refuse_base(base, [Method(SINGLE), Method(ALL)])
+    refuse_base(base, ["an attribution"])
     auxiliaries = base.auxiliaries
     kept_by_arm: dict[str, tuple[str, ...]] = {SINGLE: (), ALL: auxiliaries}
     for task in auxiliaries:

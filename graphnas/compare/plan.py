@@ -127,7 +127,7 @@ def make_plan(
         raise GraphNASError(f"at least one seed is needed, got {seeds}", where=Where("--seeds"), fix="--seeds 5")
     confidence = checked_confidence(confidence, seeds)
     base = resolved(spec, overrides)
-    refuse_base(base, methods)
+    refuse_base(base, [f"method {method.name!r}" for method in methods if method.name != SINGLE])
     fields = {field: tuple(values) for field, values in (vary or {}).items()}
     variants: list[Variant] = []
     problems: dict[Problem, None] = {}
@@ -245,9 +245,12 @@ def resolved(spec: str | Path, overrides: Sequence[str]) -> SearchSpec:
     return loaded
 
 
-def refuse_base(spec: SearchSpec, methods: Sequence[Method]) -> None:
+def refuse_base(spec: SearchSpec, needing: Sequence[str]) -> None:
     """What no cell could run.
 
+    Args:
+        spec: What the cells are made of.
+        needing: What needs an auxiliary task, for messages: ``method 'aux-head'``.
     Raises:
         SpecError: All of it.
     """
@@ -262,9 +265,8 @@ def refuse_base(spec: SearchSpec, methods: Sequence[Method]) -> None:
     ]  # fmt: skip
     if not spec.auxiliaries:
         problems += [
-            pair.problem(f"there is no auxiliary task, which method {method.name!r} needs", "tasks", fix="name a task beside the primary")
-            for method in methods
-            if method.name != SINGLE
+            pair.problem(f"there is no auxiliary task, which {what} needs", "tasks", fix="name a task beside the primary")
+            for what in needing
         ]
     if spec.training.steps is not None and spec.training.updates == "alternate":
         message = "methods that search take an alpha step before each of these, from as many labels again: no equal budget"
@@ -293,10 +295,18 @@ def _combinations(vary: Mapping[str, tuple[Any, ...]]) -> Iterator[dict[str, Any
 
 def _variant(spec: str | Path, method: Method, values: Mapping[str, Any], overrides: Sequence[str]) -> Variant:
     varied = [f"{field}={json.dumps(value)}" for field, value in values.items()]
-    made = resolved(spec, [*overrides, *method.overrides, *varied])
+    made = resolved(spec, [*_in_order(overrides, method), *varied])
     if method.name == SINGLE:
         made = single_task(made)
     return Variant(method.name, values, _folder(method.name, values), made.model_copy(update={"baseline": "none"}))
+
+
+def _in_order(overrides: Sequence[str], method: Method) -> list[str]:
+    """The later is set over the earlier: the method's own settings over those for all, which within a space are of the method's space."""
+    own = method.overrides
+    space = own[:1] if own and own[0].startswith("space=") else ()
+    inside = [text for text in overrides if text.lstrip().startswith("space.")]
+    return [*(text for text in overrides if text not in inside), *space, *inside, *own[len(space) :]]
 
 
 def _folder(method: str, values: Mapping[str, Any]) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from graphnas.compare import make_plan, read_methods
+from graphnas.spec import presets
 from tests.compare.conftest import finish
 
 Run = Callable[..., tuple[int, str, str]]
@@ -108,6 +109,94 @@ def test_a_failed_cell_ends_with_1_after_the_table(finished: Path, graphnas: Run
 def test_refusals(arguments: list[str], message: str, toy_folder: Path, graphnas: Run) -> None:
     assert graphnas("compare", *arguments) == (2, "", message)
     assert not Path("runs").exists()
+
+
+AMONG = """\
+kind: search_space
+links:
+  - direction: auxiliary -> auxiliary
+    operations: [conv1x1]
+    penalty: {type: l1, strength: 10}
+    converges_to: free
+"""
+BOTH = """\
+kind: search_space
+links:
+  - direction: any -> any
+    operations: [conv1x1]
+    converges_to: free
+constraints: {inference: primary}
+"""
+METHODS = """\
+among: {space: among.yaml}
+both: {space: both.yaml}
+cut: {space: cross-stitch, set: {space.constraints.inference: primary}}
+hasty: {space: aux-head, set: {balance.type: upgrad, training.accumulate: 2}}
+"""
+
+
+def test_methods_that_can_not_be_combined(toy_folder: Path, graphnas: Run) -> None:
+    """Links between auxiliaries where there is one; both branches kept for the primary alone; gradients compared batch by batch."""
+    for name, text in (("among.yaml", AMONG), ("both.yaml", BOTH), ("methods.yaml", METHODS)):
+        Path(name).write_text(text)
+    shipped = Path(str(presets("search_space")["cross-stitch"]))
+    line, rule = next((n, text) for n, text in enumerate(shipped.read_text().splitlines(), 1) if "converges_to: free" in text)
+    fusion = next((n, text) for n, text in enumerate(shipped.read_text().splitlines(), 1) if text.startswith("fusion: {self: "))
+    stays = "any -> any converges to free, and would stay in the primary"
+    zero = "  fix: converges_to: zero, or constraints: {inference: all}\n"
+    expected = (
+        f"both.yaml:5:19: links[0].converges_to: {stays} (method 'both')\n{zero}"
+        f"{shipped}:{line}:{rule.index('free') + 1}: links[0].converges_to: {stays} (method 'cut')\n{zero}"
+        f"{shipped}:{fusion[0]}:16: fusion.self: this operation acts on the primary's own value and would stay after the links are cut "
+        "(method 'cut')\n  fix: fusion: {auxiliary: {self: ...}}, or constraints: {inference: primary+fusion}\n"
+        "--set training.accumulate: 'upgrad' looks at all losses of an update at once, which come batch by batch (method 'hasty')\n"
+        "  fix: balance: sum, or accumulate: 1\n"
+    )
+    assert graphnas("compare", "search.json", "--methods-file", "methods.yaml") == (2, "", expected)
+    assert graphnas("compare", "search.json", "--methods", "./among.yaml") == (
+        2, "",
+        "among.yaml:3:16: links[0].direction: auxiliary -> auxiliary yields no link: both ends are seg, "
+        "and a task is not linked with itself (method 'among')\n  fix: name another task, or leave the rule out\n",
+    )  # fmt: skip
+    assert not Path("runs").exists()
+
+
+def test_what_is_set_within_a_space_is_set_in_the_methods_own(toy_folder: Path, graphnas: Run) -> None:
+    status, _, err = graphnas("compare", "search.json", "--methods", "cross-stitch", "--set", "space.constraints.inference=primary")
+    assert status == 2
+    assert err.count("would stay in the primary (method 'cross-stitch')\n") == 1
+
+
+@pytest.mark.parametrize("command", ["compile", "search", "compare", "attribute"])
+def test_without_an_auxiliary(command: str, toy_folder: Path, graphnas: Run) -> None:
+    """A penalty on links between auxiliaries, and an aggregator of several losses, of one task alone."""
+    data = json.loads(Path("search.json").read_text())
+    del data["task_pair"]["tasks"]["seg"]
+    Path("among.yaml").write_text(AMONG)
+    Path("alone.json").write_text(json.dumps(data | {"space": "among.yaml", "balance": "sum"}, indent=1))
+    arguments = [command, "alone.json", *(["--methods", "./among.yaml"] if command == "compare" else [])]
+    tasks = _place("alone.json", '{\n   "depth"')
+    missing = f"{tasks}: tasks: there is no auxiliary task, which {{}} needs\n  fix: name a task beside the primary\n"
+    no_link = (
+        "among.yaml:3:16: links[0].direction: auxiliary -> auxiliary yields no link: there is no auxiliary task\n"
+        "  fix: add an auxiliary, or use space: single-task\n"
+    )
+    said = {"compare": missing.format("method 'among'"), "attribute": missing.format("an attribution")}.get(command, no_link)
+    assert graphnas(*arguments) == (2, "", said)
+    Path("alone.json").write_text(json.dumps(data | {"space": "single-task", "balance": "upgrad"}, indent=1))
+    place = _place("alone.json", '"upgrad"')
+    assert graphnas(*arguments) == (
+        2, "",
+        f"{place}: balance: 'upgrad' is about two tasks or more, and 'depth' is the only one\n"
+        "  fix: balance: sum, or add an auxiliary task\n",
+    )  # fmt: skip
+    assert not Path("runs").exists()
+
+
+def _place(file: str, text: str) -> str:
+    """``FILE:LINE:COLUMN`` of a text that stands once in a file."""
+    before = Path(file).read_text().partition(text)[0]
+    return f"{file}:{before.count(chr(10)) + 1}:{len(before) - before.rfind(chr(10))}"
 
 
 def test_modules_that_register_things_reach_the_cells(finished: Path, graphnas: Run, monkeypatch: pytest.MonkeyPatch) -> None:

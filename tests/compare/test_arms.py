@@ -100,5 +100,5 @@ def test_refusals() -> None:
     assert refused(file, seeds=0) == "--seeds: at least one seed is needed, got 0\n  fix: --seeds 5"
     said = "--confidence: one seed has no interval: there is nothing to tell its spread by\n  fix: --seeds 5"
     assert refused(file, seeds=1, confidence=0.9) == said
-    message = "tasks: there is no auxiliary task, which method 'all' needs\n  fix: name a task beside the primary"
+    message = "tasks: there is no auxiliary task, which an attribution needs\n  fix: name a task beside the primary"
     assert re.sub(r"^search.json:[0-9:]+ (task_pair.)?", "", refused(written())) == message
