@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from torch import fx
 
+from graphnas.compiler.direct import DirectModule
 from graphnas.compiler.meta import changed_inputs, origin_of
 from graphnas.compiler.views import memories, needed_nodes, outputs_of
 
@@ -107,5 +108,5 @@ def _head(gm: fx.GraphModule, name: str, output: fx.Node, nodes: list[fx.Node]) 
 
 
 def _part(gm: fx.GraphModule, graph: fx.Graph, name: str) -> fx.GraphModule:
-    part = fx.GraphModule(gm, graph, class_name=name)
+    part = DirectModule(gm, graph, class_name=name)
     return part.train(gm.training)

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.utils.checkpoint import checkpoint  # pyright: ignore[reportUnknownVariableType]  # its context_fn
 
+from graphnas.compiler.direct import DirectModule
 from graphnas.compiler.meta import changed_inputs, origin_of
 from graphnas.compiler.views import memories
 
@@ -45,7 +46,7 @@ def by_stage(gm: fx.GraphModule, stages: Mapping[tuple[str, str], str], changing
         plain = index + 1 == len(segments) and not last
         _append(gm, graph, env, members, holder, f"segment_{index}", None if plain else changing)
     graph.output(fx.map_arg(gm.graph.output_node().args[0], env.__getitem__))
-    made = fx.GraphModule(holder, graph, class_name="Segments")
+    made = DirectModule(holder, graph, class_name="Segments")
     return made.train(gm.training)
 
 
@@ -88,7 +89,7 @@ def _append(
     for node in members:
         own[node] = inner.node_copy(node, own.__getitem__)
     inner.output(tuple(own[node] for node in given))
-    segment = fx.GraphModule(gm, inner, class_name="Segment")
+    segment = DirectModule(gm, inner, class_name="Segment")
     if changing is None:
         holder.add_module(name, segment)
     else:

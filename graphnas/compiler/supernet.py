@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from graphnas.compiler.branch import Branch
+from graphnas.compiler.direct import DirectModule
 from graphnas.compiler.fusion import FusedLink, Fusion
 from graphnas.compiler.guards import guard
 from graphnas.compiler.meta import origin_of
@@ -22,7 +23,7 @@ from graphnas.graph.links import Link
 from graphnas.spec.search_space import LinkRule, SearchSpaceSpec
 
 
-class Supernet(fx.GraphModule):
+class Supernet(DirectModule):
     """``net(image) -> {task: prediction}``; made by ``weave`` and ``compile``.
 
     The user's modules stand under ``branches.<task>``, the parameters of links and fusions under ``joints.<task>``. Survives

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 
 from torch import fx
 
+from graphnas.compiler.direct import DirectModule
 from graphnas.compiler.meta import changed_inputs, origin_of, shared_inputs
 from graphnas.compiler.narrowing import is_mapping
 
@@ -32,7 +33,7 @@ def view_of(
             if node in copied:
                 returned[node] = graph.call_method("clone", (env[node],))
     graph.output({name: returned[node] for name, node in outputs.items()})
-    return fx.GraphModule(gm, graph, class_name="View")
+    return DirectModule(gm, graph, class_name="View")
 
 
 def outputs_of(graph: fx.Graph) -> dict[str, fx.Node]:

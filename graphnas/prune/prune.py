@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 from torch import fx, nn
 
+from graphnas.compiler.direct import DirectModule
 from graphnas.compiler.fusion import Fusion
 from graphnas.compiler.guards import guard
 from graphnas.compiler.meta import origin_of
@@ -206,7 +207,7 @@ def _return_own_output(gm: fx.GraphModule, net: Supernet) -> None:
 
 def _standing_alone(cut: fx.GraphModule, net: Supernet, keeps_branches: bool) -> fx.GraphModule:
     """A module of its own with copies of all that the graph needs; of the primary's network, all, in the user's order."""
-    made = fx.GraphModule(nn.Module(), fx.Graph(), class_name="Pruned")
+    made = DirectModule(nn.Module(), fx.Graph(), class_name="Pruned")
     if keeps_branches:
         source: nn.Module = fx.GraphModule(cut, cut.graph)  # only what is called
     else:
