@@ -48,7 +48,7 @@ def test_what_is_left_out() -> None:
 
 def test_a_space_brings_the_balance_of_searches_that_name_none() -> None:
     own = search(space="aux-nas-auto").balance
-    assert (own.type, own.until) == ("label_ratio", 0.6)
+    assert (own.type, own.until) == ("label_ratio", 0.5)
     assert search(space="aux-nas-auto", balance="sum").balance.type == "sum"
     assert search(space="aux-nas-auto", task_pair=PAIR | {"tasks": {"normals": PAIR["tasks"]["normals"]}}).balance.type == "sum"
 
