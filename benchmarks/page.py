@@ -45,6 +45,11 @@ def search_whole(figures: Figures) -> str:
     return f"{shown}\n\nThe whole search: **{figures['ratio']:.2f}** of {figures['against']}."
 
 
+def training_cost(figures: Figures) -> str:
+    rows = [[row["method"], f"{row['single-task']:.1f}", f"{row['search']:.1f}", f"**{row['ratio']:.2f}**"] for row in figures["rows"]]
+    return table(["method", "the single task, processor s", "processor s", "ratio"], rows)
+
+
 def inference(figures: Figures) -> str:
     columns = ["pair", "what", "processor ms", "time", "MiB", "parameters", "MACs", "difference"]
     rows = [
@@ -118,6 +123,7 @@ def loader(figures: Figures) -> str:
 SECTIONS: Mapping[str, tuple[str, Callable[[Figures], str]]] = {
     "search_step": ("A step of a search", search_step),
     "search_whole": ("A whole search, links cut as they die", search_whole),
+    "training_cost": ("A whole training against the single task's", training_cost),
     "inference": ("Inference", inference),
     "overhead": ("A recorded graph against the network that it was recorded from", overhead),
     "auxiliaries": ("Several auxiliaries", auxiliaries),
