@@ -34,16 +34,19 @@ class Part:
         methods: File in benchmarks/rooms.
         overrides: ``FIELD=VALUE`` each.
         about: A paragraph under the title.
+        as_long_as: Methods whose training time the single task is given too.
     """
 
     title: str
     methods: str
     overrides: tuple[str, ...]
     about: str = ""
+    as_long_as: tuple[str, ...] = ()
 
     def plan(self, seeds: int) -> Plan:
         """Of ``graphnas compare``."""
-        return make_plan(ROOMS / "search.yaml", read_methods([], ROOMS / self.methods), seeds=seeds, overrides=self.overrides)
+        methods, budget = read_methods([], ROOMS / self.methods), "time" if self.as_long_as else "epochs"
+        return make_plan(ROOMS / "search.yaml", methods, seeds=seeds, budget=budget, overrides=self.overrides, as_long_as=self.as_long_as)
 
 
 def of_primary(primary: str, labels: str) -> Part:
@@ -54,7 +57,7 @@ def of_primary(primary: str, labels: str) -> Part:
         f"training.select.metric={METRICS[primary]}",
     )
     count = "100 labeled images" if labels == "100" else "all images labeled"
-    return Part(f"{primary.capitalize()}, {count}", "methods.yaml", settings)
+    return Part(f"{primary.capitalize()}, {count}", "methods.yaml", settings, as_long_as=("aux-nas-mix", "aux-nas-auto"))
 
 
 TWO_TASKS = (f"task_pair={ROOT / 'examples' / 'quickstart' / 'task_pair.yaml'}", "task_pair.tasks.normals.labeled.seed=run")

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     metavar="epochs|time",
     help="time: the single task also as long as each method.",
 )
+@click.option("--as-long-as", metavar="NAME,...", help="With --budget time: as long as these methods alone.")
 @click.option(
     "--vary", metavar="FIELD=V1,V2,...", multiple=True, help="Compare at each of these values, and draw the curve; may be repeated."
 )
@@ -53,6 +54,7 @@ def command(
     methods_file: Path | None,
     seeds: int | None,
     budget: str | None,
+    as_long_as: str | None,
     vary: tuple[str, ...],
     out: Path | None,
     confidence: float | None,
@@ -68,12 +70,13 @@ def command(
     from graphnas.compare import compare
 
     given: dict[str, object] = {"--methods": methods, "--methods-file": methods_file, "--seeds": seeds, "--budget": budget}
-    given |= {"--vary": vary, "--set": overrides, "--confidence": confidence}
+    given |= {"--as-long-as": as_long_as, "--vary": vary, "--set": overrides, "--confidence": confidence}
     if Path(spec).is_dir():
         plan = _begun(Path(spec), [*given, "--out"], [*given.values(), out])
         out = Path(spec)
     else:
-        plan = _new(spec, methods, methods_file, 5 if seeds is None else seeds, budget or "epochs", vary, overrides, confidence)
+        seeds = 5 if seeds is None else seeds
+        plan = _new(spec, methods, methods_file, seeds, budget or "epochs", as_long_as, vary, overrides, confidence)
     folder = out or Path(f"{default_folder(spec)}-compare")
     plugins = ctx.ensure_object(Settings).plugins
     with shown() as progress:
@@ -107,18 +110,22 @@ def _new(
     file: Path | None,
     seeds: int,
     budget: str,
+    as_long_as: str | None,
     vary: tuple[str, ...],
     overrides: tuple[str, ...],
     confidence: float | None,
 ) -> Plan:
     from graphnas.compare import make_plan, read_methods, read_vary
 
-    names = [name.strip() for name in (methods or "").split(",") if name.strip()]
     return make_plan(
-        spec, read_methods(names, file),
+        spec, read_methods(_names(methods), file),
         seeds=seeds, budget=cast("BudgetKind", budget), vary=read_vary(vary), overrides=overrides,
-        confidence=confidence,
+        confidence=confidence, as_long_as=_names(as_long_as),
     )  # fmt: skip
+
+
+def _names(text: str | None) -> list[str]:
+    return [name.strip() for name in (text or "").split(",") if name.strip()]
 
 
 def _print(found: Comparison, *, as_json: bool) -> None:

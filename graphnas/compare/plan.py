@@ -17,7 +17,7 @@ from typing import Any, Literal, cast
 
 from graphnas.compare.methods import SINGLE, Method
 from graphnas.compare.statistics import CONFIDENCE
-from graphnas.errors import GraphNASError, Problem, SpecError, Where
+from graphnas.errors import GraphNASError, Problem, SpecError, Where, suggest
 from graphnas.registry import balances
 from graphnas.spec import Optimizer, SearchSpaceSpec, SearchSpec, dump_spec, load_spec
 from graphnas.spec.source import read_text
@@ -74,6 +74,7 @@ class Plan:
         vary: Varied field -> its values.
         confidence: Of the intervals.
         attributes: The auxiliaries that its methods tell apart, where it is an attribution.
+        as_long_as: With ``budget: time``, the methods whose training time the single task is given; all, if empty.
     """
 
     methods: tuple[str, ...]
@@ -83,6 +84,7 @@ class Plan:
     vary: Mapping[str, tuple[Any, ...]]
     confidence: float = CONFIDENCE
     attributes: tuple[str, ...] = ()
+    as_long_as: tuple[str, ...] = ()
 
     def cells(self) -> list[Cell]:
         """Every run once, seed by seed, so that a comparison that was stopped has whole pairs."""
@@ -109,6 +111,7 @@ def make_plan(
     vary: Mapping[str, Sequence[Any]] | None = None,
     overrides: Sequence[str] = (),
     confidence: float | None = None,
+    as_long_as: Sequence[str] = (),
 ) -> Plan:
     """Resolve what every cell runs.
 
@@ -120,12 +123,14 @@ def make_plan(
         vary: Field -> values.
         overrides: Set for all, ``FIELD=VALUE`` each.
         confidence: Of the intervals, between 0 and 1; to ask for it with one seed is refused. 0.95, if left out.
+        as_long_as: See ``Plan``.
     Raises:
         GraphNASError: All that is wrong with the spec, or with a method in it.
     """
     if seeds < 1:
         raise GraphNASError(f"at least one seed is needed, got {seeds}", where=Where("--seeds"), fix="--seeds 5")
     confidence = checked_confidence(confidence, seeds)
+    _check_as_long_as(as_long_as, budget, [method.name for method in methods if method.name != SINGLE])
     base = resolved(spec, overrides)
     refuse_base(base, [f"method {method.name!r}" for method in methods if method.name != SINGLE])
     fields = {field: tuple(values) for field, values in (vary or {}).items()}
@@ -144,7 +149,20 @@ def make_plan(
     variants = [_shared(variant, matters) if variant.method == SINGLE else variant for variant in variants]
     _refuse_clashes(variants)
     first = base.seed
-    return Plan(tuple(method.name for method in methods), tuple(variants), tuple(range(first, first + seeds)), budget, fields, confidence)
+    return Plan(
+        tuple(method.name for method in methods), tuple(variants), tuple(range(first, first + seeds)), budget, fields, confidence,
+        as_long_as=tuple(as_long_as),
+    )  # fmt: skip
+
+
+def _check_as_long_as(names: Sequence[str], budget: BudgetKind, methods: Sequence[str]) -> None:
+    """Refuse methods that are not compared, or a budget that has nothing to do with time."""
+    where = Where("--as-long-as")
+    if names and budget != "time":
+        raise GraphNASError("is about the budget of time", where=where, fix="--budget time")
+    problems = [Problem(f"{name!r} is not among the methods", where, fix=suggest(name, methods)) for name in names if name not in methods]
+    if problems:
+        raise GraphNASError(problems)
 
 
 def checked_confidence(confidence: float | None, seeds: int) -> float:
@@ -353,6 +371,7 @@ def plan_to_dict(plan: Plan) -> dict[str, Any]:
         "budget": plan.budget,
         "confidence": plan.confidence,
         "attributes": list(plan.attributes),
+        "as_long_as": list(plan.as_long_as),
         "vary": vary,
         "variants": variants,
     }

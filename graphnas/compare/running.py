@@ -77,7 +77,8 @@ def read_plan(out: str | Path) -> Plan:
     )
     vary = {name: tuple(values) for name, values in data["vary"].items()}
     confidence = data.get("confidence", CONFIDENCE)
-    return Plan(tuple(data["methods"]), variants, tuple(data["seeds"]), data["budget"], vary, confidence, tuple(data.get("attributes", ())))
+    also = {name: tuple(data.get(name, ())) for name in ("attributes", "as_long_as")}
+    return Plan(tuple(data["methods"]), variants, tuple(data["seeds"]), data["budget"], vary, confidence, **also)
 
 
 def read(out: str | Path) -> Comparison:
@@ -244,7 +245,7 @@ class _Comparing:
         extra: dict[str, Variant] = {}
         for variant in self.plan.variants:
             single = self.plan.baseline_of(variant)
-            if variant is single:
+            if variant is single or (self.plan.as_long_as and variant.method not in self.plan.as_long_as):
                 continue
             known = times.get(variant.name)
             ratio = known[0] if known is not None else self._time_ratio(variant, single)

@@ -97,6 +97,15 @@ def test_a_failed_cell_ends_with_1_after_the_table(finished: Path, graphnas: Run
             "graphnas compare: unknown budget 'tme'\n  fix: did you mean 'time'?\n",
         ),
         (
+            ["search.json", "--methods", "aux-head", "--as-long-as", "aux-head"],
+            "--as-long-as: is about the budget of time\n  fix: --budget time\n",
+        ),
+        (
+            ["search.json", "--methods", "aux-head", "--budget", "time", "--as-long-as", "aux-haed, single-task"],
+            "--as-long-as: 'aux-haed' is not among the methods\n  fix: did you mean 'aux-head'?\n"
+            "--as-long-as: 'single-task' is not among the methods\n  fix: one of aux-head\n",
+        ),
+        (
             ["."],
             ".: no comparison is there: compare.json is missing\n  fix: name a search spec, or the folder of a comparison\n",
         ),

@@ -163,6 +163,18 @@ def test_the_single_task_also_trains_as_long_as_each_method(folder: Path) -> Non
     ]
 
 
+def test_it_may_train_as_long_as_one_method_alone(folder: Path) -> None:
+    plan = plan_of(budget="time", as_long_as=["aux-head"])
+    times = {"aux-nas-mix": 35.0, "aux-head": 20.0}
+    finish(plan, folder / "out", {"single-task": SINGLE, "aux-nas-mix": BETTER, "aux-head": MIXED}, times)
+    for seed, value in {0: 9.0, 1: 9.5, 2: 9.5}.items():
+        finish_cell(longer(plan.variants[0], 2.0), seed, folder / "out", {"rel": value}, 20.0)
+    found = compare(plan, "out")
+    assert found.times == {"aux-head": (2.0, "single-task-12-epochs")}
+    assert [row.method for row in found.rows] == ["single-task", "aux-nas-mix", "aux-head", "single-task-12-epochs"]
+    assert read_plan("out") == plan
+
+
 def test_a_measured_ratio_stays(folder: Path) -> None:
     """Cells that were run as long as a method took are the ones that are meant later, whatever is measured then."""
     plan = plan_of("aux-head", budget="time", seeds=1)
