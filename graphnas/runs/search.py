@@ -27,6 +27,7 @@ from graphnas.runs.phases import Trained, judge_of
 from graphnas.runs.provenance import provenance
 from graphnas.runs.result import SearchResult
 from graphnas.search import checkpoint
+from graphnas.search.allocator import freed_memory_kept
 from graphnas.search.budget import Budget
 from graphnas.search.log import MetricsLog
 from graphnas.search.loop import Loop, Phase, Surroundings, logged_bytes
@@ -182,7 +183,7 @@ class _Run:
     def _at_home(self) -> Generator[None, None, None]:
         """The caller's generators and number of threads are given back."""
         threads, wanted = torch.get_num_threads(), self._spec.runtime.threads
-        with given_back(self._precision.device), workers_explained():
+        with given_back(self._precision.device), workers_explained(), freed_memory_kept():
             if wanted is not None:
                 torch.set_num_threads(wanted)
             try:
