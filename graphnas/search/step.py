@@ -353,6 +353,8 @@ def _descend(learner: Learner, backward: Callable[[], bool], optimizers: Iterabl
             scaler.step(optimizer)
     if scaler is not None and reached:
         scaler.update()
+    for optimizer in reached:
+        optimizer.zero_grad(set_to_none=True)  # the next half of an alternation does not carry the gradients of this one
     return bool(reached)
 
 
