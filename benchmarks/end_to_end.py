@@ -12,7 +12,8 @@ part falls into one of two:
 
 What computes is the updates and the forward passes of evaluation; all the rest is outside. The share is of processor time of all threads
 of this process (with ``runtime.workers`` above 0, theirs is not in it), which other work on the machine disturbs least; wall time stands
-beside it. A shorter search does within its epochs what a longer one does, but for the evaluation after its last step: 240 steps of the
+beside it. On CUDA, where the processor waits for the device, it is of wall time, and every part waits until the device is done. A shorter
+search does within its epochs what a longer one does, but for the evaluation after its last step: 240 steps of the
 quickstart have one evaluation in 60 steps, all of its 800 one in 57. What it does once weighs more, so the share of the whole is also
 computed for as many steps as the spec says, from the figures that were measured.
 """
@@ -30,6 +31,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from unittest import mock
+
+import torch
 
 import graphnas as gn
 from benchmarks import measure
@@ -139,9 +142,21 @@ class Clock:
         return run
 
 
-def timed_search(spec: SearchSpec) -> dict[Part, Seconds]:
+def clock_of(device: torch.device) -> Clock:
+    """Processor time; on CUDA wall time, at which the device has done what it was given."""
+    if device.type != "cuda":
+        return Clock()
+
+    def done() -> float:
+        torch.cuda.synchronize(device)
+        return time.perf_counter()
+
+    return Clock(busy=done)
+
+
+def timed_search(spec: SearchSpec, device: torch.device) -> dict[Part, Seconds]:
     """The seconds of each part of a search."""
-    clock = Clock()
+    clock = clock_of(device)
     runs, finish = (importlib.import_module(f"graphnas.runs.{name}") for name in ("search", "finish"))
     places: list[tuple[Any, str, Callable[..., Any]]] = [
         (loop.Loop, "_epoch", clock.epoch("the loop itself", loop.Loop._epoch)),
@@ -198,9 +213,9 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=240, help="of the search; 0 for all that the spec says")
     parser.add_argument("--set", action="append", default=[], dest="overrides")
     options = measure.prepared(parser)
-    overrides = [*(["baseline=none"] if options.spec == QUICKSTART else []), *options.overrides]
+    overrides = [*(["baseline=none"] if options.spec == QUICKSTART else []), *options.overrides, f"runtime.device={options.device}"]
     spec, full = (_loaded(options.spec, [*overrides, *more]) for more in ([f"training.steps={options.steps}"] if options.steps else [], []))
-    seconds = medians([timed_search(spec) for _ in range(options.rounds)])
+    seconds = medians([timed_search(spec, options.device) for _ in range(options.rounds)])
     assert spec.training.steps, "a spec whose length is in steps"
     longer = (full.training.steps or 0) / spec.training.steps
     shares = {

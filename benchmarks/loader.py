@@ -106,7 +106,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=0)
     parser.add_argument("--caches", nargs="+", default=list(get_args(CacheKind)))
     args = measure.prepared(parser)
-    spec = load_spec(args.spec, kind="search", overrides=args.overrides)
+    spec = load_spec(args.spec, kind="search", overrides=[*args.overrides, f"runtime.device={args.device}"])
     assert isinstance(spec, SearchSpec)
     found = {cache: rates(spec, cache, args) for cache in args.caches}
     print(f"{'cache':8} {'loader/s':>9} {'training/s':>11} {'ratio':>6}  (least to most of {args.rounds})")

@@ -81,9 +81,9 @@ def in_turn(works: Mapping[str, Work], rounds: int, *, warm_up: int = 2, device:
     return Timings(found)
 
 
-def busy_seconds(work: Work) -> float:
-    """Of one run, on the CPU."""
-    return _cpu_seconds(work).busy
+def busy_seconds(work: Work, device: torch.device) -> float:
+    """Of one run: of the processor; on CUDA between two events on the device."""
+    return (_cuda_seconds(work) if device.type == "cuda" else _cpu_seconds(work)).busy
 
 
 def _cpu_seconds(work: Work) -> Seconds:

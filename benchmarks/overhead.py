@@ -4,8 +4,8 @@
 
 The graph is that of a branch alone, with taps at the ends of its stages, and at the default ones: every block of every stage. Graph and
 original share their weights and run in turn in one process, with one thread; the order of the two changes from run to run. Prints medians
-of processor time, the median of the paired ratios, and as a control the same of the original against itself: differences below the
-control's distance from 1 mean nothing.
+of processor time (on CUDA between two events), the median of the paired ratios, and as a control the same of the original against itself:
+differences below the control's distance from 1 mean nothing.
 """
 
 from __future__ import annotations
@@ -55,23 +55,24 @@ def step(network: nn.Module, image: Tensor) -> Callable[[], None]:
     return run
 
 
-def compared(first: Callable[[], None], second: Callable[[], None], rounds: int) -> dict[str, float]:
+def compared(first: Callable[[], None], second: Callable[[], None], rounds: int, device: torch.device) -> dict[str, float]:
     """Median milliseconds of both, and the median of second / first over the rounds."""
-    timings = measure.in_turn({"first": first, "second": second}, rounds, warm_up=3)
+    timings = measure.in_turn({"first": first, "second": second}, rounds, warm_up=3, device=device)
     busy = {name: 1000 * timings.seconds(name).busy for name in ("first", "second")}
     return {"first_ms": busy["first"], "second_ms": busy["second"], "ratio": timings.ratio("second", "first")}
 
 
-def measured(model: str, taps: Mapping[str, Any] | None, *, batch: int, runs: int) -> dict[str, Any]:
+def measured(model: str, taps: Mapping[str, Any] | None, *, batch: int, runs: int, device: torch.device) -> dict[str, Any]:
     torch.manual_seed(0)
     image = torch.rand(batch, 3, SIZE, SIZE)
     original = timm.create_model(model, num_classes=10, **OPTIONS.get(model, {}))
     branch = gn.Branch.from_module(original, taps=taps, example=image)
-    graph = gn.weave({"p": branch}, primary="p", space=gn.load_spec("single-task"))
+    graph = gn.weave({"p": branch}, primary="p", space=gn.load_spec("single-task")).to(device)
+    original, image = original.to(device), image.to(device)
     row: dict[str, Any] = {"taps": len(branch.taps), "nodes": len(graph.graph.nodes)}
     for name, made in (("eval forward", forward), ("train step", step)):
-        found = compared(made(original, image), made(graph, image), runs)
-        control = compared(made(original, image), made(original, image), runs)
+        found = compared(made(original, image), made(graph, image), runs, device)
+        control = compared(made(original, image), made(original, image), runs, device)
         row[name] = {"eager_ms": found["first_ms"], "graph_ms": found["second_ms"], "ratio": found["ratio"], "control": control["ratio"]}
     return row
 
@@ -85,7 +86,11 @@ def main() -> None:
     print("network | taps at | taps | nodes | what | eager ms | graph ms | ratio | control")
     for model in options.only:
         for where, taps in (("stage ends", NETWORKS[model]), ("every block", None)):
-            row = {"network": model, "taps_at": where, **measured(model, taps, batch=options.batch, runs=options.rounds)}
+            row = {
+                "network": model,
+                "taps_at": where,
+                **measured(model, taps, batch=options.batch, runs=options.rounds, device=options.device),
+            }
             rows.append(row)
             for what in ("eval forward", "train step"):
                 found = row[what]

@@ -97,9 +97,10 @@ class Pair:
     def _options(self) -> dict[str, Any]:
         return {name: value for name, value in self.encoder.items() if name != "model"}
 
-    def batches(self) -> list[tuple[Tensor, tuple[Tensor, Tensor]]]:
-        """Two of them: (image, (normals, classes))."""
-        return [labels(self.batch, self.size, CHANNELS["segmentation"], seed) for seed in (0, 1)]
+    def batches(self, device: torch.device | None = None) -> list[tuple[Tensor, tuple[Tensor, Tensor]]]:
+        """Two of them: (image, (normals, classes)); on the CPU, if nothing else is said."""
+        drawn = [labels(self.batch, self.size, CHANNELS["segmentation"], seed) for seed in (0, 1)]
+        return [(image.to(device), (normals.to(device), classes.to(device))) for image, (normals, classes) in drawn]
 
 
 def as_batch(drawn: tuple[Tensor, tuple[Tensor, Tensor]]) -> Batch:

@@ -36,56 +36,60 @@ PROGRESS = 0.6  # the penalty is on
 Step = Callable[[], object]
 
 
-def authors_search(pair: Pair, checkout: Path) -> AuthorsSearch:
-    return AuthorsSearch(checkout, pair.encoder, pair.head["channels"], pair.widths[0], CHANNELS["segmentation"])
+def authors_search(pair: Pair, checkout: Path, device: torch.device) -> AuthorsSearch:
+    return AuthorsSearch(checkout, pair.encoder, pair.head["channels"], pair.widths[0], CHANNELS["segmentation"], device)
 
 
-def hand_search(pair: Pair) -> Search:
-    net = pair.by_hand()
+def hand_search(pair: Pair, device: torch.device) -> Search:
+    net = pair.by_hand().to(device)
     return Search(net, both, torch.optim.Adam(net.weights(), lr=1e-4), torch.optim.Adam(net.alphas(), lr=1e-2))
 
 
-def theirs(pair: Pair, search: AuthorsSearch | Search) -> Step:
-    first, second = pair.batches()
+def theirs(pair: Pair, search: AuthorsSearch | Search, device: torch.device) -> Step:
+    first, second = pair.batches(device)
     return lambda: search.step(first, second, PROGRESS)
 
 
 def learner_of(net: gn.Supernet, alphas: str = "adam", *, low_memory: bool = False) -> Learner:
     """What ``graphnas search`` trains with its defaults, but for the settings of the others."""
-    wanted = {id(alpha) for alpha in net.alpha_parameters()}
+    wanted, device = {id(alpha) for alpha in net.alpha_parameters()}, device_of(net)
     named = [(name, parameter) for name, parameter in net.named_parameters() if id(parameter) in wanted]
     return Learner(
         network=net, tasks=TASKS, balance=WeightedSum.model_validate({"weights": WEIGHTS}).start(Setting("normals", tuple(TASKS))),
         weights=build_optimizer(Optimizer(type="adam", lr=1e-4), net.named_weight_parameters()),
         alphas=build_optimizer(Optimizer(type=alphas, lr=1e-2), named),
-        precision=Precision(torch.device("cpu")), penalty=net.penalty, after_alpha_step=net.after_alpha_step,
-        parts=Parts(net, "exact", torch.device("cpu"), low_memory=low_memory),
+        precision=Precision(device), penalty=net.penalty, after_alpha_step=net.after_alpha_step,
+        parts=Parts(net, "exact", device, low_memory=low_memory),
     )  # fmt: skip
 
 
-def woven(pair: Pair, space: str) -> gn.Supernet:
+def device_of(net: gn.Supernet) -> torch.device:
+    return next(net.parameters()).device
+
+
+def woven(pair: Pair, space: str, device: torch.device) -> gn.Supernet:
     loaded = gn.load_spec(space)
     assert isinstance(loaded, SearchSpaceSpec)
-    return in_memory_format(pair.supernet(loaded), pair.memory_format)
+    return in_memory_format(pair.supernet(loaded).to(device), pair.memory_format)
 
 
 def alternating(pair: Pair, net: gn.Supernet, *, low_memory: bool = False) -> Step:
     learner = learner_of(net, low_memory=low_memory)
-    first, second = (as_batch(drawn) for drawn in pair.batches())
+    first, second = (as_batch(drawn) for drawn in pair.batches(device_of(net)))
     return lambda: alternate_step(learner, first, second, PROGRESS)
 
 
-def exact(pair: Pair) -> Step:
-    return alternating(pair, woven(pair, "aux-nas"))
+def exact(pair: Pair, device: torch.device) -> Step:
+    return alternating(pair, woven(pair, "aux-nas", device))
 
 
-def low_memory(pair: Pair) -> Step:
-    return alternating(pair, woven(pair, "aux-nas"), low_memory=True)
+def low_memory(pair: Pair, device: torch.device) -> Step:
+    return alternating(pair, woven(pair, "aux-nas", device), low_memory=True)
 
 
-def cut(pair: Pair) -> Step:
+def cut(pair: Pair, device: torch.device) -> Step:
     """The links into the primary are at zero, and cut, as they are some epochs later."""
-    net = woven(pair, "aux-nas-proximal")
+    net = woven(pair, "aux-nas-proximal", device)
     into_primary = [link.id for link in net.links if link.destination.task == net.primary]
     with torch.no_grad():
         for link in into_primary:
@@ -94,9 +98,9 @@ def cut(pair: Pair) -> Step:
     return alternating(pair, net)
 
 
-def joint(pair: Pair) -> Step:
-    learner = learner_of(woven(pair, "aux-nas"))
-    batch = as_batch(pair.batches()[0])
+def joint(pair: Pair, device: torch.device) -> Step:
+    learner = learner_of(woven(pair, "aux-nas", device))
+    batch = as_batch(pair.batches(device)[0])
     return lambda: joint_step(learner, batch, PROGRESS)
 
 
@@ -109,9 +113,10 @@ LABELS = {
 
 
 def step_of(name: str, pair: Pair, options: argparse.Namespace) -> Step:
+    device: torch.device = options.device
     if name == "authors":
-        return theirs(pair, authors_search(pair, options.reference))
-    return theirs(pair, hand_search(pair)) if name == "by hand" else OURS[name](pair)
+        return theirs(pair, authors_search(pair, options.reference, device), device)
+    return theirs(pair, hand_search(pair, device), device) if name == "by hand" else OURS[name](pair, device)
 
 
 def names_for(pair: Pair, options: argparse.Namespace) -> list[str]:
@@ -127,17 +132,18 @@ def main() -> None:
     parser.add_argument("--memory-of", help=argparse.SUPPRESS)
     options = measure.prepared(parser)
     if options.memory_of is not None:
-        print(measure.peak_mib(step_of(options.memory_of, PAIRS[options.pairs[0]], options)))
+        print(measure.peak_mib(step_of(options.memory_of, PAIRS[options.pairs[0]], options), device=options.device))
         return
     rows = []
     print("pair | what | memory format | wall s | busy s | ratio | MiB | ratio")
     for name in options.pairs:
         pair = PAIRS[name]
         names = names_for(pair, options)
-        timings = measure.in_turn({what: step_of(what, pair, options) for what in names}, options.rounds, warm_up=1)
-        reference = [] if options.reference is None else ["--reference", str(options.reference)]
+        works = {what: step_of(what, pair, options) for what in names}
+        timings = measure.in_turn(works, options.rounds, warm_up=1, device=options.device)
+        same = ["--device", str(options.device), *([] if options.reference is None else ["--reference", str(options.reference)])]
         memory = {} if options.no_memory else {
-            what: measure.alone("search_step", "--memory-of", what, "--pairs", name, *reference) for what in names
+            what: measure.alone("search_step", "--memory-of", what, "--pairs", name, *same) for what in names
         }  # fmt: skip
         for what in names:
             memory_format = pair.memory_format if what in OURS else "contiguous"

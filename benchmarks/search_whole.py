@@ -29,10 +29,11 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=3, help="updates an epoch")
     options = measure.prepared(parser)
     pair = PAIRS[options.pair]
-    theirs = hand_search(pair) if options.reference is None else authors_search(pair, options.reference)
-    net = woven(pair, "aux-nas-proximal")
+    device = options.device
+    theirs = hand_search(pair, device) if options.reference is None else authors_search(pair, options.reference, device)
+    net = woven(pair, "aux-nas-proximal", device)
     learner, cutting, state = learner_of(net, alphas="sgd"), LiveCutting(net, patience=1), State()
-    one, other = pair.batches()
+    one, other = pair.batches(device)
     first, second = as_batch(one), as_batch(other)
     theirs.step(one, other, 0.0)
     alternate_step(learner, first, second, 0.0)
@@ -43,8 +44,8 @@ def main() -> None:
         sums = [0.0, 0.0]
         for number in range(epoch * options.steps, (epoch + 1) * options.steps):
             progress = number / steps
-            sums[0] += busy_seconds(lambda at=progress: theirs.step(one, other, at))
-            sums[1] += busy_seconds(lambda at=progress: alternate_step(learner, first, second, at))
+            sums[0] += busy_seconds(lambda at=progress: theirs.step(one, other, at), device)
+            sums[1] += busy_seconds(lambda at=progress: alternate_step(learner, first, second, at), device)
         cutting.after_epoch(state, (epoch + 1) / options.epochs)
         rows.append({"epoch": epoch + 1, "theirs_s": sums[0], "graphnas_s": sums[1], "cut": len(state.cut)})
         print(f"{epoch + 1} | {sums[0]:.2f} | {sums[1]:.2f} | {sums[1] / sums[0]:.3f} | {len(state.cut)} of {len(net.links)}", flush=True)

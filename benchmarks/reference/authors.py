@@ -24,9 +24,10 @@ class AuthorsSearch:
         channels: Width of the head.
         width: Channels of a token.
         classes: Of the segmentation.
+        device: Where it runs.
     """
 
-    def __init__(self, checkout: Path, encoder: Mapping[str, Any], channels: int, width: int, classes: int) -> None:
+    def __init__(self, checkout: Path, encoder: Mapping[str, Any], channels: int, width: int, classes: int, device: torch.device) -> None:
         if not (checkout / "networks" / "stagewise_search_aux.py").is_file():
             raise FileNotFoundError(f"{checkout} {MISSING}")
         sys.path.insert(0, str(checkout))  # it imports its own packages by their names
@@ -41,7 +42,8 @@ class AuthorsSearch:
             for task in ("normal", "segmentation")
         ]
         masks = {name: vit_t_b_connectivity() for name in ("prim_aux_connectivity_matrix", "aux_prim_connectivity_matrix")}
-        self.net: Any = GeneralizedMTLNASNet_L1Cut(config, *branches, **masks, tasks=["normal", "segmentation"], prim_task="normal").train()
+        self.net: Any = GeneralizedMTLNASNet_L1Cut(config, *branches, **masks, tasks=["normal", "segmentation"], prim_task="normal")
+        self.net.to(device).train()
         self.net.set_total_steps(1000)
         self.losses = NormalLoss(ignore_index=255), nn.CrossEntropyLoss(ignore_index=255)
         self.weights = torch.optim.Adam(self.net.net_parameters(), lr=1e-4)
