@@ -258,24 +258,12 @@ class MultiLabelMetrics(Metrics):
         self._targets.append(target.cpu())
 
     def compute(self) -> dict[str, float]:
-        targets = torch.cat(self._targets)
-        values = 100 * average_precisions(torch.cat(self._scores).where(targets.isfinite(), -1), targets == 1)
+        from torchmetrics.functional.classification import binary_average_precision  # slow to import, and only needed here
+
+        scores, targets = torch.cat(self._scores), torch.cat(self._targets)
+        values = torch.full((self._task.classes,), math.nan, dtype=torch.float64)
+        for index in range(self._task.classes):
+            known = targets[:, index].isfinite()
+            if bool((targets[known, index] == 1).any()):
+                values[index] = 100 * binary_average_precision(scores[known, index], targets[known, index].long(), validate_args=False)
         return {name: float(value) for name, value in zip(self._task.metric_directions, [values.nanmean(), *values], strict=True)}
-
-
-def average_precisions(scores: Tensor, true: Tensor) -> Tensor:
-    """The area under the steps of precision over recall: the mean, over what is true, of the precision at its score.
-
-    Args:
-        scores: (N, classes); what is below all that is true does not count.
-        true: (N, classes), of what the scores are of.
-    Returns:
-        (classes,), double precision; NaN where nothing is true.
-    """
-    ordered, order = scores.sort(dim=0, descending=True)
-    true = true.gather(0, order)
-    found = torch.arange(1, len(true) + 1)[:, None]
-    last = ordered != torch.cat([ordered[1:], ordered.new_full((1, ordered.shape[1]), math.nan)])  # of those with the same score
-    ends = found.where(last, len(true)).flip(0).cummin(dim=0).values.flip(0)  # how many have such a score or a higher one
-    precision = true.cumsum(0).gather(0, ends - 1).double() / ends
-    return precision.where(true, 0).sum(dim=0) / true.sum(dim=0)

@@ -9,15 +9,12 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given
-from hypothesis import strategies as st
 from pydantic import ValidationError
 from torch.testing import assert_close
 from torchmetrics.classification import MulticlassAccuracy, MultilabelAveragePrecision
-from torchmetrics.functional.classification import binary_average_precision
 
 from graphnas.errors import DataError
-from graphnas.tasks.classification import Classification, average_precisions
+from graphnas.tasks.classification import Classification
 
 ROOMS = ["kitchen", "bedroom", "hall", "bath"]
 
@@ -186,18 +183,6 @@ def test_the_class_of_a_distribution_is_its_likeliest() -> None:
     soft.update(prediction, target)
     hard.update(prediction, target.argmax(1))
     assert soft.compute() == hard.compute()
-
-
-@given(st.integers(0, 1000))
-def test_average_precision_of_equal_scores_and_unknown_labels_is_torchmetrics(seed: int) -> None:
-    generator = torch.Generator().manual_seed(seed)
-    scores, targets = (torch.randint(0, most, (20, 3), generator=generator) for most in (6, 2))
-    unknown = torch.rand(20, 3, generator=generator) < 0.2
-    found = average_precisions((scores / 5).double().where(~unknown, -1), (targets == 1) & ~unknown)
-    for index, value in enumerate(found):
-        known = ~unknown[:, index]
-        expected = binary_average_precision((scores / 5)[known, index].double(), targets[known, index])
-        assert_close(value, expected.double(), atol=1e-6, rtol=0, equal_nan=True)
 
 
 def test_average_precision_is_torchmetrics() -> None:
