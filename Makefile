@@ -6,6 +6,7 @@
 #   make test-nightly the tests that take minutes each
 #   make families     the networks that people really use, one by one, in about an hour: docs/families.md
 #   make benchmarks   what it costs, measured side by side on an idle machine: docs/performance.md
+#   make results      whether auxiliary labels help, over methods and seeds, in many hours: docs/results.md
 #   make lint         ruff, pyright, import-linter
 #   make build        source distribution and wheel, in dist/
 #   make docs         rewrite what docs/ and README.md show of schemas, files and drawings
@@ -19,11 +20,12 @@ PIP_ARGS ?=
 PYTEST_ARGS ?= -n 2
 FAMILIES_ARGS ?= -j 2
 BENCHMARKS_ARGS ?=
+RESULTS_ARGS ?=
 # The newest of these that is 3.11 or newer; PYTHON=... chooses another.
 PYTHON ?= $(shell for name in python3.13 python3.12 python3.11 python3 python; do \
 	if "$$name" -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then echo "$$name"; break; fi; done)
 
-.PHONY: help quickstart test test-nightly families benchmarks lint lint-format lint-ruff lint-pyright lint-imports build docs clean
+.PHONY: help quickstart test test-nightly families benchmarks results lint lint-format lint-ruff lint-pyright lint-imports build docs clean
 help:
 	@sed -n 's/^#   //p' Makefile
 
@@ -67,6 +69,10 @@ families: $(VENV)/.installed-test
 # BENCHMARKS_ARGS="--reference DIR" compares with the authors' own code too.
 benchmarks: $(VENV)/.installed-test
 	$(BIN)/python -m benchmarks.page $(BENCHMARKS_ARGS)
+
+# Resumable. RESULTS_ARGS="--only default options --seeds 3" runs some of it.
+results: $(VENV)/.installed-test
+	$(BIN)/python -m benchmarks.doom_rooms $(RESULTS_ARGS)
 
 lint: lint-format lint-ruff lint-pyright lint-imports  # `make -k lint` goes on after a failure
 lint-format: $(VENV)/.installed-dev
