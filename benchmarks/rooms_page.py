@@ -48,8 +48,7 @@ def page(out: Path, parts: Mapping[str, tuple[str, str]]) -> str:
             "",
         ]
         text += [*(f"- {line}" for line in words(comparison)), ""]
-        if name == "default":
-            text += [*_equal_quality(comparison), ""]
+        text += [*(_equal_quality(comparison) if name == "default" else _against(comparison, "joint") if name == "options" else []), ""]
     return "\n".join(text)
 
 
@@ -117,6 +116,19 @@ def _not_won(name: str, comparison: Comparison) -> list[str]:
         best = max(winners, key=lambda method: winners[method])
         return [f"{start}, though `{best}` gains significantly ({winners[best]:+.1f} %): there is something to gain that it does not."]
     return [f"{start}; no method gains significantly here (the best mean is `{best}`'s, {others[best]:+.1f} %)."]
+
+
+def _against(comparison: Comparison, rival: str) -> list[str]:
+    """Each method's differences to one of them, paired by seed."""
+    own = _row(comparison, rival)
+    lines: list[str] = []
+    for row in comparison.rows:
+        pairs = (
+            [] if own is None else [row.differences[seed] - own.differences[seed] for seed in row.differences if seed in own.differences]
+        )
+        if row.method not in (SINGLE, rival) and pairs:
+            lines.append(f"- {row.method} against {rival}: {comparison.metric} {interval(estimate(pairs), sign=True)}")
+    return lines
 
 
 def _equal_quality(comparison: Comparison) -> list[str]:

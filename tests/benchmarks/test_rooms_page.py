@@ -87,6 +87,13 @@ def test_time_to_equal_quality_is_read_off_the_evaluations(folder: Path) -> None
     assert f"- `default` first has the best validation rel of `authors` {share}." in lines
 
 
+def test_options_are_told_from_the_one_without(folder: Path) -> None:
+    (folder / "methods.json").write_text(json.dumps({"joint": {}, "alternate": {}}))
+    compared(folder, "options", {"joint": BETTER, "alternate": MIXED}, ())  # 3, 1.1, 2.9
+    lines = page(folder, {"options": ("Options", "")}).splitlines()
+    assert [line for line in lines if "against joint" in line] == ["- alternate against joint: rel +2.333 ± 2.7"]
+
+
 @pytest.mark.parametrize("name", PARTS)
 def test_every_part_can_be_planned(name: str) -> None:
     plan = PARTS[name].plan(2)
