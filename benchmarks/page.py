@@ -27,8 +27,8 @@ def search_step(figures: Figures) -> str:
     columns = ["pair", "what", "memory format", "against", "wall s", "processor s", "time", "MiB", "memory"]
     rows = [
         [
-            row["pair"], row["what"], row.get("memory_format", "contiguous"), row["against"], f"{row['wall_s']:.2f}", f"{row['busy_s']:.2f}",
-            f"**{row['ratio']:.2f}**",
+            row["pair"], row["what"], row.get("memory_format", "contiguous"), row["against"],
+            f"{row['wall_s']:.2f}", f"{row['busy_s']:.2f}", f"**{row['ratio']:.2f}**",
             f"{row['memory_mib']:.0f}" if "memory_mib" in row else "", f"**{row['memory_ratio']:.2f}**" if "memory_ratio" in row else "",
         ]
         for row in figures["rows"]
