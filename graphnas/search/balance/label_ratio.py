@@ -10,7 +10,6 @@ Many auxiliary labels beside few of the primary start with a large weight, in wh
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Mapping
 from typing import Literal
 
@@ -19,7 +18,7 @@ from pydantic import Field
 from torch import Tensor
 
 from graphnas.schema import PositiveNumber, Share
-from graphnas.search.balance.balancer import Balancer, Combining, Setting, numbers
+from graphnas.search.balance.balancer import Balancer, Combining, Setting
 from graphnas.search.balance.base import Balance, LinearWeight, summed
 
 
@@ -87,7 +86,6 @@ class _Working(Combining):
     def __init__(self, fading: _Fading, setting: Setting) -> None:
         super().__init__(fading, setting)
         self._fading = fading
-        self._tasks = setting.tasks
 
     def unseen(self, tasks: Collection[str]) -> bool:
         return not self._fading.first.keys() >= set(tasks)
@@ -96,9 +94,8 @@ class _Working(Combining):
         self._fading.first = {task: float(loss.detach()) for task, loss in losses.items()} | self._fading.first
 
     def state(self) -> dict[str, Tensor]:
-        """The first losses in the order of the tasks; NaN where there was none yet."""
-        return {"first": torch.tensor([self._fading.first.get(task, math.nan) for task in self._tasks], dtype=torch.float64)}
+        """The first losses, of the tasks that were seen."""
+        return {f"first/{task}": torch.tensor(loss, dtype=torch.float64) for task, loss in self._fading.first.items()}
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        first = zip(self._tasks, numbers(state["first"]), strict=True)
-        self._fading.first = {task: value for task, value in first if not math.isnan(value)}
+        self._fading.first = {name.removeprefix("first/"): float(loss) for name, loss in state.items()}
