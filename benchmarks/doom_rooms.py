@@ -69,7 +69,7 @@ PARTS: Mapping[str, Part] = {
         TWO_TASKS,
         "Normals with 100 labels, segmentation as the auxiliary. `authors` is the published space with alternating updates, the auxiliary's"
         " loss weighing what did best for it in trials, and none of the engine's savings: links stay to the end, heads together, nothing"
-        " left out.",
+        " left out. All pass equally often over the labels of normals, of which alternation gives half to the alphas.",
     ),
     "options": Part(
         "Options that change results",

@@ -1,10 +1,10 @@
 """One step of a search, alphas and then weights: graphnas against the procedure written by hand, and against the authors' code.
 
-    python -m benchmarks.search_step [--pairs vit-tiny-128 ...] [--reference DIR] [--rounds 5] [--no-memory] [--json FILE]
+    python -m benchmarks.search_step [--pairs vit-tiny-128 ...] [--reference DIR] [--rounds 3] [--no-memory] [--json FILE]
 
 Two equal branches (surface normals, 11 classes) with the links of Aux-NAS. The procedure by hand (benchmarks/reference/) is the paper's in
-plain PyTorch; with a checkout of github.com/ethanygao/Aux-NAS as --reference (needs einops) the authors' own code runs in turn as well, on
-the vision transformers, and ratios are to it. All descend the same losses by Adam, from random weights. graphnas runs with what it offers
+plain PyTorch; with a checkout of github.com/ethanygao/Aux-NAS as --reference (needs einops) the authors' own code takes its place on the
+vision transformers, which is all it has. All descend the same losses by Adam, from random weights. graphnas runs with what it offers
 for such networks: ``runtime: {memory_format: channels_last}`` for convolutional ones, which the table states. Memory is the peak above the
 model, each in a process of its own.
 """
@@ -105,6 +105,8 @@ def joint(pair: Pair, device: torch.device) -> Step:
 
 
 OURS = {"exact": exact, "low memory": low_memory, "cut": cut, "joint": joint}
+MEASURED = ("authors", "by hand", "exact", "low memory")
+"""Whose memory is measured, each in a process of its own."""
 LABELS = {
     "authors": "the authors' code", "by hand": "by hand", "exact": "graphnas", "low memory": "graphnas, memory: low",
     "cut": "graphnas, a2p links at zero and cut",
@@ -120,19 +122,18 @@ def step_of(name: str, pair: Pair, options: argparse.Namespace) -> Step:
 
 
 def names_for(pair: Pair, options: argparse.Namespace) -> list[str]:
-    theirs = ["authors"] if options.reference is not None and "img_size" in pair.encoder else []
-    return [*theirs, "by hand", *OURS]
+    return ["authors" if options.reference is not None and "img_size" in pair.encoder else "by hand", *OURS]
 
 
 def main() -> None:
-    parser = measure.arguments(__doc__, rounds=5)
+    parser = measure.arguments(__doc__, rounds=3)
     parser.add_argument("--pairs", nargs="+", choices=list(PAIRS), default=list(PAIRS))
     parser.add_argument("--reference", type=Path, help="a checkout of the authors' repository")
     parser.add_argument("--no-memory", action="store_true")
     parser.add_argument("--memory-of", help=argparse.SUPPRESS)
     options = measure.prepared(parser)
     if options.memory_of is not None:
-        print(measure.peak_mib(step_of(options.memory_of, PAIRS[options.pairs[0]], options), device=options.device))
+        print(measure.peak_mib(step_of(options.memory_of, PAIRS[options.pairs[0]], options), runs=2, device=options.device))
         return
     rows = []
     print("pair | what | memory format | wall s | busy s | ratio | MiB | ratio")
@@ -143,13 +144,13 @@ def main() -> None:
         timings = measure.in_turn(works, options.rounds, warm_up=1, device=options.device)
         same = ["--device", str(options.device), *([] if options.reference is None else ["--reference", str(options.reference)])]
         memory = {} if options.no_memory else {
-            what: measure.alone("search_step", "--memory-of", what, "--pairs", name, *same) for what in names
+            what: measure.alone("search_step", "--memory-of", what, "--pairs", name, *same) for what in names if what in MEASURED
         }  # fmt: skip
         for what in names:
             memory_format = pair.memory_format if what in OURS else "contiguous"
             row = {"pair": name, "what": LABELS[what], "memory_format": memory_format, "against": LABELS[names[0]]}
             row |= timings.row(what, names[0])
-            if memory:
+            if what in memory:
                 row |= {"memory_mib": memory[what], "memory_ratio": memory[what] / memory[names[0]]}
             rows.append(row)
             shown = [row["wall_s"], row["busy_s"], row["ratio"], row.get("memory_mib", float("nan")), row.get("memory_ratio", float("nan"))]
