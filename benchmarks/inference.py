@@ -1,6 +1,6 @@
 """What inference costs after the search: the artifact against the untouched network, and against the supernet with its gates at zero.
 
-    python -m benchmarks.inference [--pairs vit-tiny-128 ...] [--rounds 15] [--json FILE]
+    python -m benchmarks.inference [--pairs vit-tiny-128 ...] [--rounds 9] [--json FILE]
 
 The artifact is pruned, saved and loaded; the network is timm's encoder and the head, called by hand; the supernet by hand multiplies what
 arrives at the primary by zero, and so still runs the auxiliary, as the authors' code does. One image batch, eval mode, no gradients; memory
@@ -69,7 +69,7 @@ def predicting(module: nn.Module, image: Tensor) -> Callable[[], Tensor]:
 
 
 def main() -> None:
-    parser = measure.arguments(__doc__, rounds=15)
+    parser = measure.arguments(__doc__, rounds=9)
     parser.add_argument("--pairs", nargs="+", choices=list(PAIRS), default=list(PAIRS))
     parser.add_argument("--memory-of", help=argparse.SUPPRESS)
     options = measure.prepared(parser)

@@ -1,6 +1,6 @@
 """Whether loading keeps up with training: samples a second of the loader over those of a training step, for each kind of cache.
 
-    python -m benchmarks.loader [--spec SEARCH.yaml] [--set FIELD=VALUE ...] [--rounds 7] [--batches 12] [--workers 0] [--json FILE]
+    python -m benchmarks.loader [--spec SEARCH.yaml] [--set FIELD=VALUE ...] [--rounds 5] [--batches 12] [--workers 0] [--json FILE]
 
 A round loads some batches and trains on some that lie in memory already, in turn; medians over the rounds are printed. A pass over all
 samples fills the cache first. A ratio of 2 means that loading takes half of the time of training where neither waits for the other.
@@ -99,7 +99,7 @@ def rates(spec: SearchSpec, cache: CacheKind, args: argparse.Namespace) -> dict[
 
 
 def main() -> None:
-    parser = measure.arguments(__doc__, rounds=7)
+    parser = measure.arguments(__doc__, rounds=5)
     parser.add_argument("--spec", type=Path, default=QUICKSTART)
     parser.add_argument("--set", action="append", default=[], dest="overrides")
     parser.add_argument("--batches", type=int, default=12)

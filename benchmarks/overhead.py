@@ -1,6 +1,6 @@
 """What the recorded graph costs over the network that it was recorded from: forward in eval mode, and a training step.
 
-    python -m benchmarks.overhead [--rounds 12] [--batch 2] [--only resnet18 ...] [--json FILE]
+    python -m benchmarks.overhead [--rounds 8] [--batch 2] [--only resnet18 ...] [--json FILE]
 
 The graph is that of a branch alone, with taps at the ends of its stages, and at the default ones: every block of every stage. Graph and
 original share their weights and run in turn in one process, with one thread; the order of the two changes from run to run. Prints medians
@@ -78,7 +78,7 @@ def measured(model: str, taps: Mapping[str, Any] | None, *, batch: int, runs: in
 
 
 def main() -> None:
-    parser = measure.arguments(__doc__, rounds=12)
+    parser = measure.arguments(__doc__, rounds=8)
     parser.add_argument("--batch", type=int, default=2)
     parser.add_argument("--only", nargs="+", choices=list(NETWORKS), default=list(NETWORKS))
     options = measure.prepared(parser)
