@@ -100,7 +100,7 @@ def test_out_of_memory(
             allocate()
         return original(learner, batches, progress)
 
-    def evaluate(validation: Any) -> None:
+    def evaluate(validation: Any, **_: Any) -> None:
         allocate()
 
     if where == "step":
