@@ -30,7 +30,7 @@ from graphnas.search import checkpoint
 from graphnas.search.allocator import freed_memory_kept
 from graphnas.search.budget import Budget
 from graphnas.search.log import MetricsLog
-from graphnas.search.loop import Loop, Phase, Surroundings, logged_bytes
+from graphnas.search.loop import Loop, Phase, Surroundings
 from graphnas.search.precision import in_memory_format, make_precision
 from graphnas.search.progress import Progress, ProgressCallback, silent
 from graphnas.search.random_state import given_back
@@ -201,7 +201,7 @@ class _Run:
     def _through(self, main: Trained, *, force: bool) -> SearchResult:
         """The phases in order."""
         spec, finetune = self._spec, self._spec.training.finetune
-        with MetricsLog(self._folder.path, logged_bytes(self._folder.checkpoint, self._folder.phases) or 0) as log:
+        with MetricsLog(self._folder.path, checkpoint.logged_bytes(self._folder.checkpoint, self._folder.phases) or 0) as log:
             around = Surroundings(
                 main.data, spec.runtime.workers, spec.seed, self._folder.checkpoint, self._folder.phases,
                 spec.runtime.checkpoint_every, log, self._report,

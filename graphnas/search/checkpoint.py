@@ -205,3 +205,10 @@ def _files(stem: Path, suffix: str) -> tuple[Path, Path]:
 
 def _digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
+
+
+def logged_bytes(stem: Path, finished: Path) -> int | None:
+    """How much of ``metrics.jsonl`` belongs to what the checkpoints hold; ``None`` if there are none."""
+    stems = [stem, *(file.with_suffix("") for file in finished.glob("*.json") if not file.stem.endswith((".new", ".previous")))]
+    sizes = [saved.values["log_bytes"] for saved in map(load, stems) if saved is not None]
+    return max(sizes, default=None)

@@ -145,3 +145,20 @@ def json_ready(value: Any) -> Any:
     if isinstance(value, list):
         return [json_ready(inner) for inner in cast("list[Any]", value)]
     return value
+
+
+def epoch_line(rows: Sequence[Row], epochs: int, steps: int) -> str:
+    """The rows of one time in one line of text, of so many epochs and steps in all."""
+    first = rows[0]
+    parts = [f"{first.phase} epoch {first.epoch}/{epochs} step {first.step}/{steps}"]
+    for row in rows:
+        values = [f"loss {row.loss:.4g}"] if row.loss is not None else []
+        for name, value in row.metrics.items():
+            if "/" in name:  # a detail, such as the value of one class
+                continue
+            cut = f" (cut {row.cut_metrics[name]:.4g})" if name in row.cut_metrics else ""
+            values.append(f"{name} {value:.4g}{cut}")
+        parts.append(f"{row.task} {row.split} {', '.join(values)}")
+    if first.gates:
+        parts.append("gates " + ", ".join(f"{direction} {value:.3g}" for direction, value in first.gates.items()))
+    return "; ".join(parts) + f"; {first.seconds:.0f} s"

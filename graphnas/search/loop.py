@@ -18,7 +18,7 @@ from graphnas.search.alone import Alone
 from graphnas.search.budget import Budget
 from graphnas.search.cutting import LiveCutting
 from graphnas.search.draw import Draw, draws
-from graphnas.search.log import MetricsLog, Row
+from graphnas.search.log import MetricsLog, Row, epoch_line
 from graphnas.search.optimizers import set_learning_rates
 from graphnas.search.progress import Progress, ProgressCallback
 from graphnas.search.recorder import Recorder, Watched
@@ -311,7 +311,9 @@ class Loop:
             rows = self._rows(report, rate, epoch_ended=epoch_ended)
             self._around.log.write(rows)
             self._recorder.gates(rows[0].epoch, state.step)
-            self._around.report(Progress(phase.name, state.step, phase.budget.steps, _line(rows, phase.budget)))
+            self._around.report(
+                Progress(phase.name, state.step, phase.budget.steps, epoch_line(rows, phase.budget.epochs, phase.budget.steps))
+            )
             if epoch_ended:
                 state.loss_sums, state.loss_counts = {}, {}
 
@@ -382,13 +384,6 @@ def _step(learner: Learner, batches: Draw, progress: float) -> dict[str, float]:
     return weight_step(learner, batches.weights, progress)
 
 
-def logged_bytes(stem: Path, finished: Path) -> int | None:
-    """How much of ``metrics.jsonl`` belongs to what the checkpoints hold; ``None`` if there are none."""
-    stems = [stem, *(file.with_suffix("") for file in finished.glob("*.json") if not file.stem.endswith((".new", ".previous")))]
-    sizes = [saved.values["log_bytes"] for saved in map(checkpoint.load, stems) if saved is not None]
-    return max(sizes, default=None)
-
-
 def due(every: Every, step: int, epoch_ended: int | None, seconds: float) -> bool:
     """Whether it is time again.
 
@@ -403,20 +398,3 @@ def due(every: Every, step: int, epoch_ended: int | None, seconds: float) -> boo
     if every.steps is not None:
         return step % every.steps == 0
     return every.minutes is not None and seconds >= 60 * every.minutes
-
-
-def _line(rows: list[Row], budget: Budget) -> str:
-    """An epoch in one line of text."""
-    first = rows[0]
-    parts = [f"{first.phase} epoch {first.epoch}/{budget.epochs} step {first.step}/{budget.steps}"]
-    for row in rows:
-        values = [f"loss {row.loss:.4g}"] if row.loss is not None else []
-        for name, value in row.metrics.items():
-            if "/" in name:  # a detail, such as the value of one class
-                continue
-            cut = f" (cut {row.cut_metrics[name]:.4g})" if name in row.cut_metrics else ""
-            values.append(f"{name} {value:.4g}{cut}")
-        parts.append(f"{row.task} {row.split} {', '.join(values)}")
-    if first.gates:
-        parts.append("gates " + ", ".join(f"{direction} {value:.3g}" for direction, value in first.gates.items()))
-    return "; ".join(parts) + f"; {first.seconds:.0f} s"

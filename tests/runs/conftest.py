@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import graphnas as gn
+from graphnas.search.progress import Progress
 
 NETWORK = {
     "kind": "network",
@@ -132,3 +133,17 @@ def metrics_of(run: Path) -> list[dict[str, Any]]:
 @pytest.fixture
 def metrics() -> Callable[[Path], list[dict[str, Any]]]:
     return metrics_of
+
+
+class Stop(Exception):
+    """The power goes off."""
+
+
+def stop_at(phase: str, step: int) -> Callable[[Progress], None]:
+    """What a search reports to; raises ``Stop`` after this update."""
+
+    def watch(progress: Progress) -> None:
+        if (progress.phase, progress.step, progress.line) == (phase, step, None):
+            raise Stop
+
+    return watch

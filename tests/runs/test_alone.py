@@ -11,6 +11,7 @@ import pytest
 import graphnas as gn
 from graphnas.data import Data
 from graphnas.search.progress import Progress
+from tests.runs.conftest import Stop, stop_at
 
 Make = Callable[..., gn.SearchSpec]
 Rows = Callable[[Path], list[dict[str, Any]]]
@@ -85,21 +86,13 @@ def test_a_weight_that_is_zero_from_the_start_is_a_single_task(tmp_path: Path, m
     assert drawn == [2, 0, 0, 0]
 
 
-class Stop(Exception):
-    """The power goes off."""
-
-
 @pytest.mark.parametrize("step", [5, 11, 14, 21, 23])
 def test_a_run_that_was_stopped_ends_as_one_that_was_not(step: int, tmp_path: Path, make_spec: Make, data: Any, metrics: Rows) -> None:
     spec = make_spec({**FADING, "runtime.checkpoint_every": {"steps": 1}})
     searched(spec, data, tmp_path / "straight")
 
-    def watch(progress: Progress) -> None:
-        if (progress.phase, progress.step, progress.line) == ("search", step, None):
-            raise Stop
-
     with pytest.raises(Stop):
-        gn.search(spec, data=data, out=tmp_path / "run", progress=watch)
+        gn.search(spec, data=data, out=tmp_path / "run", progress=stop_at("search", step))
     gn.search(spec, data=data, out=tmp_path / "run", resume=True)
     assert (tmp_path / "run" / MODEL).read_bytes() == (tmp_path / "straight" / MODEL).read_bytes()
     assert metrics(tmp_path / "run") == metrics(tmp_path / "straight")

@@ -15,7 +15,7 @@ import torch
 
 import graphnas as gn
 from graphnas.registry import balances
-from graphnas.search.progress import Progress
+from tests.runs.conftest import Stop, stop_at
 
 Make = Callable[..., gn.SearchSpec]
 MODEL = Path("artifact", "model.safetensors")
@@ -61,22 +61,14 @@ def test_a_run_with_two_auxiliaries_ends_with_a_certificate(name: str, tmp_path:
     assert all(math.isfinite(value) for row in result.rows for value in row["metrics"].values())
 
 
-class Stop(Exception):
-    """The power goes off."""
-
-
 @pytest.mark.parametrize("name", ["uncertainty", "famo", "gradvac"])
 def test_a_run_that_was_stopped_ends_as_one_that_was_not(name: str, tmp_path: Path, three_tasks: tuple[Make, Any]) -> None:
     make, data = three_tasks
     spec = make({**SHORT, "training.steps": 8, "balance": name, "runtime.checkpoint_every": {"steps": 1}})
     gn.search(spec, data=data, out=tmp_path / "straight")
 
-    def stop(progress: Progress) -> None:
-        if (progress.phase, progress.step, progress.line) == ("search", 6, None):
-            raise Stop
-
     with pytest.raises(Stop):
-        gn.search(spec, data=data, out=tmp_path / "broken", progress=stop)
+        gn.search(spec, data=data, out=tmp_path / "broken", progress=stop_at("search", 6))
     gn.search(spec, data=data, out=tmp_path / "broken", resume=True)
     assert (tmp_path / "broken" / MODEL).read_bytes() == (tmp_path / "straight" / MODEL).read_bytes()
     saved = [safetensors.torch.load_file(tmp_path / run / "phases" / "search.safetensors") for run in ("straight", "broken")]

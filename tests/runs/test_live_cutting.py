@@ -11,6 +11,7 @@ import pytest
 
 import graphnas as gn
 from graphnas.search.progress import Progress
+from tests.runs.conftest import Stop, stop_at
 
 Make = Callable[..., gn.SearchSpec]
 Rows = Callable[[Path], list[dict[str, Any]]]
@@ -82,15 +83,8 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(
 ) -> None:
     run, _ = cut
 
-    class Stop(Exception):
-        pass
-
-    def watch(progress: Progress) -> None:
-        if (progress.phase, progress.step, progress.line) == (*stop, None):
-            raise Stop
-
     with pytest.raises(Stop):
-        gn.search(make_spec(CUT), data=data, out=tmp_path / "run", progress=watch)
+        gn.search(make_spec(CUT), data=data, out=tmp_path / "run", progress=stop_at(*stop))
     gn.search(make_spec(CUT), data=data, out=tmp_path / "run", resume=True)
     assert (tmp_path / "run" / MODEL).read_bytes() == (run / MODEL).read_bytes()
     assert metrics(tmp_path / "run") == metrics(run)

@@ -18,8 +18,8 @@ import graphnas as gn
 from graphnas.errors import PruneError
 from graphnas.runs import prune_run
 from graphnas.runs.phases import gate_means
-from graphnas.search.progress import Progress
 from tests.builders import chain, space
+from tests.runs.conftest import Stop, stop_at
 
 Make = Callable[..., gn.SearchSpec]
 Rows = Callable[[Path], list[dict[str, Any]]]
@@ -83,10 +83,6 @@ def test_on_the_data_of_the_quickstart(name: str, tmp_path: Path, monkeypatch: p
     assert again.rows == result.rows
 
 
-class Stop(Exception):
-    """The power goes off."""
-
-
 @pytest.mark.parametrize(("name", "step"), [("nddr", 5), ("mtl-nas", 3)])
 def test_a_run_that_was_stopped_ends_as_one_that_was_not(
     name: str, step: int, tmp_path: Path, make_spec: Make, data: Any, metrics: Rows
@@ -95,12 +91,8 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(
     spec = make_spec({**SHORT, "space": SPACES[name], "training.optimizers.alphas": {"type": "adam", "lr": 1e-2}})
     gn.search(spec, data=data, out=tmp_path / "straight")
 
-    def watch(progress: Progress) -> None:
-        if (progress.phase, progress.step, progress.line) == ("search", step, None):
-            raise Stop
-
     with pytest.raises(Stop):
-        gn.search(spec, data=data, out=tmp_path / "run", progress=watch)
+        gn.search(spec, data=data, out=tmp_path / "run", progress=stop_at("search", step))
     gn.search(spec, data=data, out=tmp_path / "run", resume=True)
     assert metrics(tmp_path / "run") == metrics(tmp_path / "straight")
     first, second = (load_file(tmp_path / run / MODEL) for run in ("run", "straight"))

@@ -17,8 +17,8 @@ import pytest
 
 import graphnas as gn
 from graphnas.errors import GraphNASError
-from graphnas.search import loop
-from graphnas.search.progress import Progress
+from graphnas.search import checkpoint
+from tests.runs.conftest import Stop, stop_at
 
 Make = Callable[..., gn.SearchSpec]
 Rows = Callable[[Path], list[dict[str, Any]]]
@@ -40,18 +40,6 @@ def never_stopped(straight: dict[str, Path], make_spec: Make, data: Any) -> Call
         return straight[name]
 
     return run
-
-
-class Stop(Exception):
-    """The power goes off."""
-
-
-def stop_at(phase: str, step: int) -> Callable[[Progress], None]:
-    def watch(progress: Progress) -> None:
-        if (progress.phase, progress.step, progress.line) == (phase, step, None):
-            raise Stop
-
-    return watch
 
 
 FINETUNE = {"training.finetune": {"epochs": 2, "optimizer": {"type": "adamw", "lr": 1e-3}}, "training.updates": "alternate"}
@@ -212,4 +200,4 @@ def test_a_corrupt_pair_of_checkpoints_is_named(tmp_path: Path, make_spec: Make,
 
 def test_logged_bytes_of_an_empty_folder(tmp_path: Path) -> None:
     (tmp_path / "phases").mkdir()
-    assert loop.logged_bytes(tmp_path / "checkpoint", tmp_path / "phases") is None
+    assert checkpoint.logged_bytes(tmp_path / "checkpoint", tmp_path / "phases") is None

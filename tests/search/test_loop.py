@@ -15,8 +15,9 @@ from torch import Tensor
 
 from graphnas.errors import ArtifactError, RunError
 from graphnas.search.budget import budget
+from graphnas.search.checkpoint import logged_bytes
 from graphnas.search.log import MetricsLog
-from graphnas.search.loop import Loop, Phase, Surroundings, due, logged_bytes
+from graphnas.search.loop import Loop, Phase, Surroundings, due
 from graphnas.search.progress import Progress
 from graphnas.search.validation import Validation
 from graphnas.spec.search import Every, Schedule
